@@ -1,0 +1,3 @@
+fn main() {
+    println!("{:?}", tch::Tensor::from(1f32));
+}

@@ -1,0 +1,214 @@
+//! The types of a network: layers in execution order, the tensors between them, the quantizers on those.
+
+use serde::{Deserialize, Serialize};
+
+use crate::formats::QuantSpec;
+
+/// Size of one image or feature map, without the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shape {
+    /// Channels.
+    pub c: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+}
+
+impl Shape {
+    /// Number of elements.
+    pub fn elements(self) -> usize {
+        self.c * self.h * self.w
+    }
+}
+
+/// Where a layer reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The network's input image.
+    Input,
+    /// The output of the layer at this index in [`Network::layers`].
+    Layer(usize),
+}
+
+/// What is applied to a layer's result before it is quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Act {
+    /// Nothing.
+    None,
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+}
+
+/// A two-dimensional convolution; square kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Conv {
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Stride in both directions.
+    pub stride: usize,
+    /// Zero padding on each side.
+    pub padding: usize,
+    /// Groups; `c_in` for depthwise.
+    pub groups: usize,
+}
+
+/// The operator of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Op {
+    /// Convolution, weight `[c_out, c_in / groups, kernel, kernel]`.
+    Conv(Conv),
+    /// Fully connected on the flattened input, weight `[c_out, c_in]`.
+    Linear {
+        /// Input features.
+        c_in: usize,
+        /// Output features.
+        c_out: usize,
+    },
+    /// Sum of two inputs of equal shape.
+    Add,
+    /// Max pooling; commutes with quantization, so it repeats its input's scale.
+    MaxPool {
+        /// Side of the window.
+        kernel: usize,
+        /// Stride.
+        stride: usize,
+        /// Padding on each side.
+        padding: usize,
+    },
+    /// Mean over rows and columns, giving `[c, 1, 1]`.
+    GlobalAvgPool,
+    /// Shortcut without parameters (He et al. 2016, option A): every `stride`-th row and column, then zero channels,
+    /// half of the missing ones in front and half behind. Repeats its input's scale.
+    PadShortcut {
+        /// Step through rows and columns.
+        stride: usize,
+    },
+}
+
+/// The quantizer on a tensor; all readers of the tensor share it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Format and scales. Integer formats of a `nonnegative` tensor are stored unsigned here already.
+    pub spec: QuantSpec,
+    /// Whether the tensor follows a ReLU: unsigned integers, zero point 0, and the clamp at 0 is the ReLU.
+    pub nonnegative: bool,
+    /// Index of the layer with weights whose activation format this point takes.
+    pub decided_by: usize,
+}
+
+/// One layer: operator, where it reads, its normalisation and activation, its formats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerSpec {
+    /// Parameter prefix, as in the public checkpoints (`layer1.0.conv1`).
+    pub name: String,
+    /// The operator.
+    pub op: Op,
+    /// Where it reads; two entries for [`Op::Add`] (branch first, shortcut second), one for the others.
+    pub inputs: Vec<Source>,
+    /// Shape of the result.
+    pub output: Shape,
+    /// Parameter prefix of the batch normalisation behind the operator, if any.
+    pub norm: Option<String>,
+    /// Whether the operator has a bias of its own.
+    pub bias: bool,
+    /// Activation behind the normalisation.
+    pub act: Act,
+    /// Quantizer of the weights; `None` for operators without weights.
+    pub weight: Option<QuantSpec>,
+    /// Quantizer on the result, if the result is a quantization point.
+    pub point: Option<Point>,
+}
+
+/// How a user's image becomes the network's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transform {
+    /// Length the shorter side is resized to before the crop; `None` leaves the image as it is.
+    pub resize: Option<usize>,
+    /// Side of the centre crop; `None` keeps the whole image.
+    pub crop: Option<usize>,
+    /// Mean a channel, for pixels scaled to `[0, 1]`.
+    pub mean: Vec<f32>,
+    /// Standard deviation a channel, likewise.
+    pub std: Vec<f32>,
+}
+
+/// A network: layers in execution order; the last one gives the logits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Model name, as the command line takes it.
+    pub model: String,
+    /// Shape of one input image.
+    pub input: Shape,
+    /// Number of classes, the length of the logits.
+    pub classes: usize,
+    /// From a user's image to the input.
+    pub transform: Transform,
+    /// Quantizer on the input image.
+    pub input_point: Point,
+    /// The layers.
+    pub layers: Vec<LayerSpec>,
+}
+
+impl Network {
+    /// Indices of the layers with weights, in execution order: the order of format decisions.
+    pub fn weighted(&self) -> Vec<usize> {
+        (0..self.layers.len()).filter(|&index| self.layers[index].weight.is_some()).collect()
+    }
+
+    /// Shape of what a source holds.
+    pub fn shape(&self, source: Source) -> Shape {
+        match source {
+            Source::Input => self.input,
+            Source::Layer(index) => self.layers[index].output,
+        }
+    }
+
+    /// The quantizer on the tensor a source names. Operators that repeat their input's scale (max pooling, the padded
+    /// shortcut) pass their input's quantizer on.
+    pub fn point(&self, source: Source) -> Option<&Point> {
+        match source {
+            Source::Input => Some(&self.input_point),
+            Source::Layer(index) => {
+                let layer = &self.layers[index];
+                match layer.op {
+                    Op::MaxPool { .. } | Op::PadShortcut { .. } if layer.point.is_none() => self.point(layer.inputs[0]),
+                    _ => layer.point.as_ref(),
+                }
+            }
+        }
+    }
+
+    /// Sets the formats: `weights[k]` and `activations[k]` belong to the `k`-th layer with weights
+    /// ([`Network::weighted`]). Tensors without negative values take the unsigned integer of the same width.
+    ///
+    /// # Panics
+    /// When a slice's length is not the number of layers with weights.
+    pub fn assign(&mut self, weights: &[QuantSpec], activations: &[QuantSpec]) {
+        let weighted = self.weighted();
+        assert!(weights.len() == weighted.len() && activations.len() == weighted.len(), "one spec a weighted layer");
+        let chosen = |point: &mut Point| {
+            if let Some(rank) = weighted.iter().position(|&index| index == point.decided_by) {
+                point.spec = activations[rank];
+                if point.nonnegative {
+                    point.spec.format = point.spec.format.for_nonnegative();
+                }
+            }
+        };
+        chosen(&mut self.input_point);
+        for layer in &mut self.layers {
+            if let Some(point) = &mut layer.point {
+                chosen(point);
+            }
+        }
+        for (rank, &index) in weighted.iter().enumerate() {
+            self.layers[index].weight = Some(weights[rank]);
+        }
+    }
+}
