@@ -40,6 +40,13 @@ pub struct MiniFloat {
 }
 
 impl MiniFloat {
+    /// The OCP E2M1: element of MXFP4 and NVFP4.
+    pub const E2M1FN: Self = Self::new(2, 1, 1, 0);
+    /// The OCP E2M3: the finer element of MXFP6.
+    pub const E2M3FN: Self = Self::new(2, 3, 1, 0);
+    /// The OCP E4M3: element of MXFP8, scale of NVFP4.
+    pub const E4M3FN: Self = Self::new(4, 3, 7, 1);
+
     const fn new(exponent: u8, mantissa: u8, bias: i8, reserved: u8) -> Self {
         Self { exponent, mantissa, bias, reserved }
     }
@@ -48,6 +55,27 @@ impl MiniFloat {
     pub fn max(self) -> f64 {
         let top = (1_i32 << (self.exponent + self.mantissa)) - 1 - i32::from(self.reserved);
         self.decode_magnitude(top as u32)
+    }
+
+    /// The value of a magnitude code, reserved ones included: infinity where the IEEE-style types have it, else NaN.
+    pub(super) fn decode_code(self, code: u32) -> f64 {
+        let first_reserved = (1 << (self.exponent + self.mantissa)) - u32::from(self.reserved);
+        if code < first_reserved {
+            self.decode_magnitude(code)
+        } else if code == first_reserved && self.reserved > 1 {
+            f64::INFINITY
+        } else {
+            f64::NAN
+        }
+    }
+
+    /// The code of a NaN with its highest mantissa bit set, positive; 0 where the format has none.
+    pub(super) fn quiet_nan(self) -> u32 {
+        match self.reserved {
+            0 => 0,
+            1 => (1 << (self.exponent + self.mantissa)) - 1,
+            reserved => (1 << (self.exponent + self.mantissa)) - u32::from(reserved) + (1 << (self.mantissa - 1)),
+        }
     }
 
     /// The value of a magnitude code (sign bit left out).
@@ -61,14 +89,14 @@ impl MiniFloat {
 
 /// The small floats with their names; aliases behind the name.
 const MINI: &[(MiniFloat, &str, &[&str])] = &[
-    (MiniFloat::new(2, 1, 1, 0), "float4_e2m1fn", &["fp4", "e2m1", "float4_e2m1"]),
+    (MiniFloat::E2M1FN, "float4_e2m1fn", &["fp4", "e2m1", "float4_e2m1"]),
     (MiniFloat::new(1, 2, 1, 0), "float4_e1m2", &["e1m2"]),
     (MiniFloat::new(3, 0, 3, 0), "float4_e3m0", &["e3m0"]),
     (MiniFloat::new(2, 2, 1, 0), "float5_e2m2", &["fp5", "e2m2"]),
     (MiniFloat::new(3, 2, 3, 0), "float6_e3m2fn", &["fp6", "e3m2", "float6_e3m2"]),
-    (MiniFloat::new(2, 3, 1, 0), "float6_e2m3fn", &["e2m3", "float6_e2m3"]),
+    (MiniFloat::E2M3FN, "float6_e2m3fn", &["e2m3", "float6_e2m3"]),
     (MiniFloat::new(3, 3, 3, 0), "float7_e3m3", &["fp7", "e3m3"]),
-    (MiniFloat::new(4, 3, 7, 1), "float8_e4m3fn", &["fp8", "e4m3", "e4m3fn"]),
+    (MiniFloat::E4M3FN, "float8_e4m3fn", &["fp8", "e4m3", "e4m3fn"]),
     (MiniFloat::new(5, 2, 15, 4), "float8_e5m2", &["e5m2"]),
     (MiniFloat::new(3, 4, 3, 16), "float8_e3m4", &["e3m4"]),
     (MiniFloat::new(2, 5, 1, 0), "float8_e2m5", &["e2m5"]),
@@ -99,6 +127,17 @@ impl Format {
             Self::Int(bits) => INT[usize::from(bits) - 2],
             Self::Uint(bits) => UINT[usize::from(bits) - 2],
             Self::Mini(mini) => MINI.iter().find(|entry| entry.0 == mini).map_or("float", |entry| entry.1),
+        }
+    }
+
+    /// The other names it is read by.
+    pub fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Float32 => &["fp32", "float"],
+            Self::Float16 => &["fp16", "half"],
+            Self::BFloat16 => &["bf16"],
+            Self::Int(_) | Self::Uint(_) => &[],
+            Self::Mini(mini) => MINI.iter().find(|entry| entry.0 == mini).map_or(&[], |entry| entry.2),
         }
     }
 
@@ -157,18 +196,9 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let lower = text.trim().to_ascii_lowercase();
-        let alias = match lower.as_str() {
-            "fp32" | "float" => "float32",
-            "fp16" | "half" => "float16",
-            "bf16" => "bfloat16",
-            other => other,
-        };
-        if let Some((mini, _, _)) = MINI.iter().find(|(_, name, aliases)| *name == alias || aliases.contains(&alias)) {
-            return Ok(Self::Mini(*mini));
-        }
+        let name = text.trim().to_ascii_lowercase();
         let all = Self::all();
-        match all.iter().find(|format| format.name() == alias) {
+        match all.iter().find(|format| format.name() == name || format.aliases().contains(&name.as_str())) {
             Some(format) => Ok(*format),
             None => Err(Error::unknown_name("format", text, all.iter().map(|format| format.name()))),
         }
@@ -184,5 +214,38 @@ impl Serialize for Format {
 impl<'de> Deserialize<'de> for Format {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_and_alias_is_read_back() {
+        for format in Format::all() {
+            assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+        }
+        for (alias, name) in
+            [("fp8", "float8_e4m3fn"), ("FP4", "float4_e2m1fn"), ("bf16", "bfloat16"), ("e5m2", "float8_e5m2")]
+        {
+            assert_eq!(alias.parse::<Format>().unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_format_names_the_nearest() {
+        let message = "float8_e4m3f".parse::<Format>().unwrap_err().to_string();
+        assert!(message.contains("did you mean `float8_e4m3fn`"), "{message}");
+    }
+
+    #[test]
+    fn widths_follow_from_exponent_and_mantissa() {
+        for format in Format::all() {
+            let digits: String =
+                format.name().chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+            let expected = if format.name().ends_with("allfinite") { 8 } else { digits.parse().unwrap() };
+            assert_eq!(format.bits(), expected, "{format}");
+        }
     }
 }

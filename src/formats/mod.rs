@@ -2,8 +2,27 @@
 //!
 //! Everything here is plain arithmetic on `f32`/`f64`; the tensor side is in [`crate::quant`](crate).
 
+mod block;
+mod cast;
+mod catalogue;
+mod code;
+mod density;
+mod error_theory;
+mod fake_quantize;
 mod format;
+mod scale;
 mod spec;
+mod spec_text;
+mod storage;
+mod tensor_quantize;
 
+pub use block::{fake_quantize_mx, fake_quantize_nv};
+pub use catalogue::{Execution, FormatRow, table};
+pub use density::Density;
+pub use error_theory::{best_clip, best_scale, bits_of_accuracy, expected_mse};
+pub use fake_quantize::{absmax, fake_quantize, round_to_grid};
 pub use format::{Format, MiniFloat};
+pub use scale::BlockScaleRule;
 pub use spec::{Granularity, QuantSpec, ScaleKind};
+pub use storage::{StorageBits, storage_bits};
+pub use tensor_quantize::{Runs, Scales, codes, fake_quantize_tensor, fake_quantize_with, min_max_scales};
