@@ -23,7 +23,8 @@ impl Seed {
 
     /// The `index`-th stream below this one (an epoch, a step, a generation).
     pub fn at(self, index: u64) -> Self {
-        Self(mix(self.0 ^ mix(index)))
+        // The parent is mixed once more than the index: else `new(a).at(b)` and `new(b).at(a)` would be one stream.
+        Self(mix(mix(self.0) ^ mix(index)))
     }
 
     /// A generator at the start of this stream.
@@ -63,6 +64,7 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }
+        assert_ne!(Seed::new(1).at(2), Seed::new(2).at(1));
         assert_eq!(Seed::new(7).child("data"), Seed::new(7).child("data"));
     }
 }
