@@ -1,5 +1,18 @@
 //! A network as plain data: the one description that models, costs, profiler and exporters read.
+//!
+//! [`build`] expands a [`ModelSpec`] with one expander a family; nobody else derives shapes. To add a family: a file
+//! with its `expand`, a variant and its names in `model.rs`.
 
+mod assigned;
+mod graph;
+mod model;
+mod parameters;
+mod points;
+mod resnet;
+mod shapes;
+mod small_resnet;
 mod spec;
+mod tf_form;
 
+pub use model::{ModelName, ModelSpec, ShortcutKind, build};
 pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, Transform};

@@ -1,0 +1,149 @@
+//! What a space can reach, found before anything is trained.
+//!
+//! Every cost here grows with the bits of each decision, whatever the other decisions are, so its smallest and largest
+//! value are found one decision at a time. (Size is not quite monotone in bits, because float32 needs no scales; but it is
+//! a sum over decisions, for which one at a time is exact too.)
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::formats::Format;
+use crate::space::Space;
+
+use super::{Constraint, Convention, Costs, Metric};
+
+/// Which end of a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Least,
+    Most,
+}
+
+/// The genome with the least of a cost; for latency, which no table gives here, that of the fewest bits.
+pub fn cheapest(space: &Space, convention: Convention, metric: Metric) -> Vec<u8> {
+    extreme(space, convention, metric, End::Least)
+}
+
+/// Smallest and largest value of a cost in a space; `None` for latency.
+pub fn feasible_range(space: &Space, convention: Convention, metric: Metric) -> Option<(f64, f64)> {
+    let at = |end| value(space, convention, metric, &extreme(space, convention, metric, end));
+    Some((at(End::Least)?, at(End::Most)?))
+}
+
+/// Checks that some network of the space can meet each limit.
+///
+/// # Errors
+/// [`Error::Infeasible`] with the limits out of reach and the range of every cost.
+pub fn check_feasible(space: &Space, convention: Convention, constraints: &[Constraint]) -> Result<()> {
+    let out_of_reach = |constraint: &&Constraint| {
+        let best = extreme(space, convention, constraint.metric, End::Least);
+        constraint.metric != Metric::LatencyMs && constraint.violation(&costs(space, convention, &best)) > 0.0
+    };
+    let failing: Vec<String> = constraints.iter().filter(out_of_reach).map(Constraint::to_string).collect();
+    if failing.is_empty() {
+        return Ok(());
+    }
+    let ranges: Vec<String> = Metric::all()
+        .filter_map(|metric| feasible_range(space, convention, metric).map(|(low, high)| (metric, low, high)))
+        .map(|(metric, low, high)| format!("  {metric:<10} {low:.6} to {high:.6}"))
+        .collect();
+    Err(Error::Infeasible(format!("{}; the space reaches\n{}", failing.join(", "), ranges.join("\n"))))
+}
+
+/// The genome nearest to meeting the limits: the smallest sum of relative excesses among the networks that have the least
+/// of some cost.
+pub fn nearest(space: &Space, convention: Convention, constraints: &[Constraint]) -> Vec<u8> {
+    let excess = |genome: &[u8]| {
+        let costs = costs(space, convention, genome);
+        let known = constraints.iter().filter(|constraint| constraint.metric != Metric::LatencyMs);
+        known.map(|constraint| constraint.violation(&costs)).sum::<f64>()
+    };
+    let fewest = cheapest(space, convention, Metric::Gbops);
+    let others = constraints.iter().map(|constraint| cheapest(space, convention, constraint.metric));
+    others.fold(fewest, |best, other| if excess(&other) < excess(&best) { other } else { best })
+}
+
+fn costs(space: &Space, convention: Convention, genome: &[u8]) -> Costs {
+    Costs::of(&space.network(genome), convention)
+}
+
+fn value(space: &Space, convention: Convention, metric: Metric, genome: &[u8]) -> Option<f64> {
+    metric.of(&costs(space, convention, genome))
+}
+
+/// The genome at one end of a cost's range: every decision at its fewest (most) bits, then whatever is better still.
+fn extreme(space: &Space, convention: Convention, metric: Metric, end: End) -> Vec<u8> {
+    let better = |a: f64, b: f64| if end == End::Least { a < b } else { a > b };
+    let by_bits = |choices: &[Format]| {
+        let bits = |option: &usize| f64::from(choices[*option].bits());
+        let pick = |best: usize, other: usize| if better(bits(&other), bits(&best)) { other } else { best };
+        (0..choices.len()).fold(0, pick) as u8
+    };
+    let mut genome: Vec<u8> = space.decisions().iter().map(|decision| by_bits(&decision.choices)).collect();
+    let Some(mut best) = value(space, convention, metric, &genome) else { return genome };
+    for place in 0..genome.len() {
+        for option in 0..space.decisions()[place].choices.len() as u8 {
+            let kept = std::mem::replace(&mut genome[place], option);
+            match value(space, convention, metric, &genome) {
+                Some(found) if better(found, best) => best = found,
+                _ => genome[place] = kept,
+            }
+        }
+    }
+    genome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ron_text;
+
+    fn space(formats: &str, more: &str) -> Space {
+        let text = format!(
+            "(model: \"resnet8\", width: 0.25, resolution: 8, channels: 1, classes: 3, formats: {formats}, {more})"
+        );
+        Space::new(ron_text::parse(&text, "x.ron").unwrap()).unwrap()
+    }
+
+    /// Every genome of a space.
+    fn all(space: &Space) -> Vec<Vec<u8>> {
+        space.choices().into_iter().fold(vec![vec![]], |found, options| {
+            let extend = |genome: &Vec<u8>| (0..options).map(|gene| [genome.as_slice(), &[gene]].concat()).collect();
+            found.iter().flat_map(|genome| -> Vec<Vec<u8>> { extend(genome) }).collect()
+        })
+    }
+
+    #[test]
+    fn ranges_are_those_of_full_enumeration() {
+        let spaces = [
+            space("[\"int8\", \"int3\", \"fp4\"]", "shortcut: B, ties: true, activations: Tied"),
+            space("[\"int4\", \"int7\"]", "shortcut: B, ties: false, activations: Tied"),
+            space("[\"int2\", \"float32\"]", "decisions: Block, activations: Untied"),
+            space("[\"float32\", \"int8\"]", "weight_granularity: Group(2)"),
+        ];
+        for space in spaces {
+            let every: Vec<Costs> = all(&space).iter().map(|genome| costs(&space, Convention::Full, genome)).collect();
+            for metric in Metric::all().filter(|metric| *metric != Metric::LatencyMs) {
+                let values: Vec<f64> = every.iter().filter_map(|costs| metric.of(costs)).collect();
+                let (low, high) = feasible_range(&space, Convention::Full, metric).unwrap();
+                let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = values.iter().copied().fold(0.0, f64::max);
+                assert!((low - least).abs() <= 1e-9 * least, "{metric}: {low} is not {least}");
+                assert!((high - most).abs() <= 1e-9 * most, "{metric}: {high} is not {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_out_of_reach_are_named_with_every_range() {
+        let space = space("[\"int4\", \"int8\"]", "ties: true");
+        let (low, _) = feasible_range(&space, Convention::Full, Metric::Gbops).unwrap();
+        let limit = |limit| [Constraint { metric: Metric::Gbops, limit, strict: false }];
+        assert!(check_feasible(&space, Convention::Full, &limit(low * 1.001)).is_ok());
+        let error = check_feasible(&space, Convention::Full, &limit(low * 0.999)).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        let message = error.to_string();
+        assert!(message.contains("gbops<=") && message.contains("size_mb") && message.contains(" to "), "{message}");
+        let near = nearest(&space, Convention::Full, &limit(low * 0.5));
+        assert_eq!(near, vec![0; space.choices().len()]);
+    }
+}

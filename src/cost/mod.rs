@@ -1,0 +1,21 @@
+//! What a network costs: multiplications, bit operations, size, activation memory; limits on these, and what a space
+//! can reach.
+//!
+//! Everything follows from the [`Network`](crate::network::Network) alone. BOPs are MACs x weight bits x activation
+//! bits; biases, normalisation, activations, pooling and adds count nothing.
+
+mod constraint;
+mod convention;
+mod costs;
+mod feasible;
+mod layer_cost;
+mod memory;
+mod size;
+
+pub use constraint::{Constraint, Metric};
+pub use convention::Convention;
+pub use costs::Costs;
+pub use feasible::{cheapest, check_feasible, feasible_range, nearest};
+pub use layer_cost::LayerCost;
+pub use memory::activation_bytes;
+pub use size::{activation_scale_bits, weight_bits};

@@ -1,0 +1,98 @@
+//! A network under construction: layers are appended by name and every shape follows from what came before.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::formats::Format;
+use crate::formats::QuantSpec;
+
+use super::points::place_points;
+use super::{Act, Conv, LayerSpec, ModelSpec, Network, Op, Shape, Source};
+
+/// Output channels, kernel and stride of a convolution with "same" padding; input channels follow from the source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConvSize {
+    pub(super) c_out: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+}
+
+/// Layers so far.
+#[derive(Debug)]
+pub(super) struct Graph {
+    input: Shape,
+    layers: Vec<LayerSpec>,
+}
+
+impl Graph {
+    pub(super) fn new(input: Shape) -> Self {
+        Self { input, layers: Vec::new() }
+    }
+
+    pub(super) fn shape(&self, source: Source) -> Shape {
+        match source {
+            Source::Input => self.input,
+            Source::Layer(index) => self.layers[index].output,
+        }
+    }
+
+    /// A convolution without bias and the batch normalisation behind it.
+    pub(super) fn conv(&mut self, name: String, norm: String, from: Source, size: ConvSize, act: Act) -> Source {
+        let ConvSize { c_out, kernel, stride } = size;
+        let conv = Conv { c_in: self.shape(from).c, c_out, kernel, stride, padding: kernel / 2, groups: 1 };
+        self.push(LayerSpec { norm: Some(norm), act, ..self.layer(name, Op::Conv(conv), vec![from]) })
+    }
+
+    /// A fully connected layer with bias.
+    pub(super) fn linear(&mut self, name: String, from: Source, c_out: usize) -> Source {
+        let op = Op::Linear { c_in: self.shape(from).elements(), c_out };
+        self.push(LayerSpec { bias: true, ..self.layer(name, op, vec![from]) })
+    }
+
+    /// The sum of a branch and its shortcut, then ReLU.
+    pub(super) fn add_relu(&mut self, name: String, branch: Source, shortcut: Source) -> Source {
+        self.push(LayerSpec { act: Act::Relu, ..self.layer(name, Op::Add, vec![branch, shortcut]) })
+    }
+
+    /// Max or average pooling.
+    pub(super) fn pool(&mut self, name: &str, from: Source, op: Op) -> Source {
+        self.push(self.layer(name.to_owned(), op, vec![from]))
+    }
+
+    /// The shortcut without parameters, to `c_out` channels.
+    pub(super) fn pad_shortcut(&mut self, name: String, from: Source, stride: usize, c_out: usize) -> Source {
+        let mut layer = self.layer(name, Op::PadShortcut { stride }, vec![from]);
+        layer.output.c = c_out;
+        self.push(layer)
+    }
+
+    /// Puts the quantization points on the tensors and closes the network.
+    ///
+    /// # Errors
+    /// When the input is too small for a kernel, so that a layer's shape does not follow.
+    pub(super) fn finish(mut self, spec: &ModelSpec) -> Result<Network> {
+        let input_point = place_points(&mut self.layers);
+        let network = Network {
+            model: spec.model.to_string(),
+            input: self.input,
+            classes: spec.class_count(),
+            transform: spec.transform(),
+            input_point,
+            layers: self.layers,
+        };
+        let fits = network.validate();
+        fits.map_err(|what| Error::bad_value("model", spec.model, format!("does not fit its input: {what}")))?;
+        Ok(network)
+    }
+
+    fn layer(&self, name: String, op: Op, inputs: Vec<Source>) -> LayerSpec {
+        let shapes: Vec<Shape> = inputs.iter().map(|source| self.shape(*source)).collect();
+        let output = op.result(&shapes).unwrap_or(Shape { c: 0, h: 0, w: 0 });
+        let weight = op.weight_shape().map(|_| QuantSpec::per_channel(Format::Float32));
+        LayerSpec { name, op, inputs, output, norm: None, bias: false, act: Act::None, weight, point: None }
+    }
+
+    fn push(&mut self, layer: LayerSpec) -> Source {
+        self.layers.push(layer);
+        Source::Layer(self.layers.len() - 1)
+    }
+}

@@ -1,0 +1,129 @@
+//! From a space's description to its decisions: which layers each one covers and what it chooses from.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::formats::Format;
+use crate::network::Network;
+
+use super::pattern::matches;
+use super::{Ends, Grouping, SpaceFile};
+
+/// What a decision sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecisionKind {
+    /// Weights and activations, to the same format.
+    Both,
+    /// Weights only.
+    Weight,
+    /// Activations only: the input tensors of its layers.
+    Activation,
+}
+
+/// One gene: a format for some layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The layer, block or stage it is about; `.weight` or `.activation` behind it when the two are apart.
+    pub name: String,
+    /// What it sets.
+    pub kind: DecisionKind,
+    /// Indices into [`Network::layers`] of the layers it covers, in execution order.
+    pub layers: Vec<usize>,
+    /// The options, two or more: option `g` of the gene is `choices[g]`.
+    pub choices: Vec<Format>,
+}
+
+/// A set of layers that are decided together, and the format where there is nothing to decide.
+struct Group {
+    /// What its layers have in common.
+    key: String,
+    name: String,
+    layers: Vec<usize>,
+    fixed: Option<Format>,
+}
+
+/// Formats set once for all: (layer index, what, format).
+pub(super) type Fixed = Vec<(usize, DecisionKind, Format)>;
+
+/// The decisions of a space over its network, and what is fixed.
+///
+/// # Errors
+/// When a pin's pattern matches no layer.
+pub(super) fn decisions(file: &SpaceFile, network: &Network) -> Result<(Vec<Decision>, Fixed)> {
+    let mut decisions = Vec::new();
+    let mut fixed = Vec::new();
+    let mut take = |name: &str, kind, layers: &[usize], choices: Vec<Format>| match choices[..] {
+        [only] => fixed.extend(layers.iter().map(|&layer| (layer, kind, only))),
+        _ => decisions.push(Decision { name: name.to_owned(), kind, layers: layers.to_vec(), choices }),
+    };
+    for group in groups(file, network)? {
+        let own = if group.fixed.is_some() { None } else { file.activation_choices() };
+        let weights = group.fixed.map_or_else(|| file.weight_choices(), |format| vec![format]);
+        let decides = group.layers.iter().any(|&layer| network.decided(layer).next().is_some());
+        match own {
+            None if decides => take(&group.name, DecisionKind::Both, &group.layers, weights),
+            None => take(&group.name, DecisionKind::Weight, &group.layers, weights),
+            Some(activations) => {
+                take(&format!("{}.weight", group.name), DecisionKind::Weight, &group.layers, weights);
+                if decides {
+                    let name = format!("{}.activation", group.name);
+                    take(&name, DecisionKind::Activation, &group.layers, activations);
+                }
+            }
+        }
+    }
+    Ok((decisions, fixed))
+}
+
+/// The layers with weights, grouped as the file says, in execution order; fixed layers stand alone.
+fn groups(file: &SpaceFile, network: &Network) -> Result<Vec<Group>> {
+    let fixed = fixed_formats(file, network)?;
+    let mut groups: Vec<Group> = Vec::new();
+    for (layer, format) in network.weighted().into_iter().zip(fixed) {
+        let key = group_key(file, network, layer);
+        if let Some(open) =
+            groups.iter_mut().find(|group| format.is_none() && group.fixed.is_none() && group.key == key)
+        {
+            open.layers.push(layer);
+            continue;
+        }
+        let own = format.is_some() || file.decisions == Grouping::Layer;
+        let name = if own { network.layers[layer].name.clone() } else { key.clone() };
+        groups.push(Group { key, name, layers: vec![layer], fixed: format });
+    }
+    Ok(groups)
+}
+
+fn group_key(file: &SpaceFile, network: &Network, layer: usize) -> String {
+    let own = network.layers[layer].name.as_str();
+    let parts = |count: usize| own.split('.').take(count).collect::<Vec<_>>().join(".");
+    match file.decisions {
+        Grouping::Layer => {
+            let reads = network.point(network.layers[layer].inputs[0]);
+            let tied = reads.filter(|_| file.ties).map(|point| network.layers[point.decided_by].name.as_str());
+            tied.unwrap_or(own).to_owned()
+        }
+        Grouping::Block => parts(2),
+        Grouping::Stage => parts(1),
+        Grouping::Network => "network".to_owned(),
+    }
+}
+
+/// For each layer with weights the format it is set to, if any: by a pin, else as first or last layer.
+fn fixed_formats(file: &SpaceFile, network: &Network) -> Result<Vec<Option<Format>>> {
+    let names: Vec<&str> = network.weighted().iter().map(|&index| network.layers[index].name.as_str()).collect();
+    let mut formats = vec![None; names.len()];
+    if let (Some(first), Ends::Fixed(format)) = (formats.first_mut(), file.first) {
+        *first = Some(format);
+    }
+    if let (Some(last), Ends::Fixed(format)) = (formats.last_mut(), file.last) {
+        *last = Some(format);
+    }
+    for (pattern, format) in &file.pins {
+        let hits: Vec<usize> = (0..names.len()).filter(|&rank| matches(pattern, names[rank])).collect();
+        if hits.is_empty() {
+            return Err(Error::unknown_name("pin", pattern, names));
+        }
+        hits.into_iter().for_each(|rank| formats[rank] = Some(*format));
+    }
+    Ok(formats)
+}

@@ -1,0 +1,75 @@
+//! The cheapest and the most precise genome of a space.
+
+use crate::error::Result;
+use crate::genome::Choices;
+use crate::genome::Genome;
+
+use super::{Decision, Space};
+
+impl Space {
+    /// Number of options of each decision, as search algorithms take it.
+    ///
+    /// # Errors
+    /// Never for a space that was made: it has decisions, and each has options.
+    pub fn genome_choices(&self) -> Result<Choices> {
+        Choices::new(self.choices())
+    }
+
+    /// Every decision at its widest format; the first listed of equal widths.
+    pub fn widest(&self) -> Genome {
+        self.extreme(|decision, option| -i64::from(decision.choices[option].bits()))
+    }
+
+    /// Every decision at its narrowest format; the first listed of equal widths.
+    pub fn narrowest(&self) -> Genome {
+        self.extreme(|decision, option| i64::from(decision.choices[option].bits()))
+    }
+
+    fn extreme(&self, rank: impl Fn(&Decision, usize) -> i64) -> Genome {
+        let best = |decision: &Decision| {
+            (0..decision.choices.len()).min_by_key(|&option| rank(decision, option)).unwrap_or_default() as u8
+        };
+        Genome(self.decisions().iter().map(best).collect())
+    }
+
+    /// Makes a genome meet `fits` by taking narrower formats, one decision at a time in the order of `order`: each step
+    /// moves the first decision that can still go down to its next narrower width. `None` when not even the narrowest
+    /// formats fit.
+    pub fn narrowed(&self, genome: &Genome, order: &[usize], fits: impl Fn(&Genome) -> bool) -> Option<Genome> {
+        let mut genome = genome.clone();
+        while !fits(&genome) {
+            let (at, option) = order.iter().find_map(|&at| Some((at, self.next_narrower(at, genome.0[at])?)))?;
+            genome.0[at] = option;
+        }
+        Some(genome)
+    }
+
+    fn next_narrower(&self, decision: usize, option: u8) -> Option<u8> {
+        let choices = &self.decisions()[decision].choices;
+        let bits = choices[usize::from(option)].bits();
+        let below = (0..choices.len()).filter(|&other| choices[other].bits() < bits);
+        below.max_by_key(|&other| (choices[other].bits(), std::cmp::Reverse(other))).map(|other| other as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::space::SpaceFile;
+
+    use super::*;
+
+    #[test]
+    fn narrowing_ends_at_the_narrowest_and_keeps_what_fits() {
+        let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        let order: Vec<usize> = (0..space.decisions().len()).collect();
+        let widest = space.widest();
+        assert_eq!(space.narrowed(&widest, &order, |_| true), Some(widest.clone()));
+        assert_eq!(space.narrowed(&widest, &order, |_| false), None);
+        let bits = |genome: &Genome| -> u32 {
+            genome.0.iter().zip(space.decisions()).map(|(&gene, d)| d.choices[usize::from(gene)].bits()).sum()
+        };
+        let limit = (bits(&widest) + bits(&space.narrowest())) / 2;
+        let middle = space.narrowed(&widest, &order, |genome| bits(genome) <= limit).unwrap();
+        assert!(bits(&middle) <= limit && bits(&middle) + 8 > limit);
+    }
+}

@@ -1,0 +1,287 @@
+//! A search space over one network, and the way from a genome to the network it stands for.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::formats::Format;
+use crate::formats::QuantSpec;
+use crate::network::ModelSpec;
+use crate::network::Network;
+use crate::network::build;
+
+use super::decisions::decisions;
+use super::{Decision, DecisionKind, SpaceFile};
+
+/// The networks that differ from one another only in the formats a [`SpaceFile`] leaves open.
+///
+/// A genome holds one option number a decision: `genome[d] < choices()[d]`.
+#[derive(Clone, Debug)]
+pub struct Space {
+    file: SpaceFile,
+    /// With the fixed formats assigned; open ones are float32.
+    network: Network,
+    /// Position of each layer among the layers with weights.
+    weighted: Vec<usize>,
+    decisions: Vec<Decision>,
+}
+
+impl Space {
+    /// Expands the model and lists the decisions.
+    ///
+    /// # Errors
+    /// When the file's values do not fit together, a pin matches no layer, or nothing is left to decide.
+    pub fn new(file: SpaceFile) -> Result<Self> {
+        file.check()?;
+        let network = build(&file.model_spec())?;
+        let (decisions, fixed) = decisions(&file, &network)?;
+        if decisions.is_empty() {
+            return Err(Error::bad_value("formats", "all fixed", "the space must leave at least one format open"));
+        }
+        let mut space = Self { weighted: network.weighted(), file, network, decisions };
+        let (mut weights, mut activations) = space.network.assigned();
+        for (layer, kind, format) in fixed {
+            space.set(layer, kind, format, &mut weights, &mut activations);
+        }
+        space.network.assign(&weights, &activations);
+        Ok(space)
+    }
+
+    /// The description this space was made from.
+    pub fn file(&self) -> &SpaceFile {
+        &self.file
+    }
+
+    /// The model all its networks share.
+    pub fn model_spec(&self) -> ModelSpec {
+        self.file.model_spec()
+    }
+
+    /// The decisions, in execution order of the layers they are about.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// Number of options of each decision, each at least 2.
+    pub fn choices(&self) -> Vec<u8> {
+        self.decisions.iter().map(|decision| decision.choices.len() as u8).collect()
+    }
+
+    /// Number of networks, as a power of ten.
+    pub fn log10_count(&self) -> f64 {
+        self.decisions.iter().map(|decision| (decision.choices.len() as f64).log10()).sum()
+    }
+
+    /// Every format some decision offers, in the order they are first listed.
+    pub fn formats(&self) -> Vec<Format> {
+        let mut all = Vec::new();
+        for format in self.decisions.iter().flat_map(|decision| &decision.choices) {
+            if !all.contains(format) {
+                all.push(*format);
+            }
+        }
+        all
+    }
+
+    /// Checks a genome that came from outside.
+    ///
+    /// # Errors
+    /// When its length or an option number does not fit this space.
+    pub fn check(&self, genome: &[u8]) -> Result<()> {
+        let fits = |(gene, decision): (&u8, &Decision)| usize::from(*gene) < decision.choices.len();
+        if genome.len() == self.decisions.len() && genome.iter().zip(&self.decisions).all(fits) {
+            return Ok(());
+        }
+        let expected = format!("{} genes, each below {:?}", self.decisions.len(), self.choices());
+        Err(Error::bad_value("genome", format!("{genome:?}"), expected))
+    }
+
+    /// The network a genome stands for.
+    ///
+    /// # Panics
+    /// When the genome is not of this space ([`Space::check`]).
+    pub fn network(&self, genome: &[u8]) -> Network {
+        assert_eq!(genome.len(), self.decisions.len(), "one gene a decision");
+        let mut network = self.network.clone();
+        let (mut weights, mut activations) = network.assigned();
+        for (gene, decision) in genome.iter().zip(&self.decisions) {
+            for &layer in &decision.layers {
+                let format = decision.choices[usize::from(*gene)];
+                self.set(layer, decision.kind, format, &mut weights, &mut activations);
+            }
+        }
+        network.assign(&weights, &activations);
+        network
+    }
+
+    /// The genome of a network; `None` when it is not in this space.
+    pub fn genome_of(&self, network: &Network) -> Option<Vec<u8>> {
+        if network.weighted() != self.weighted {
+            return None;
+        }
+        let (weights, activations) = network.assigned();
+        let gene = |decision: &Decision| {
+            let rank_of = |layer: &usize| self.weighted.binary_search(layer).ok();
+            let format = match decision.kind {
+                DecisionKind::Activation => {
+                    let decider = decision.layers.iter().find(|&&layer| network.decided(layer).next().is_some())?;
+                    activations[rank_of(decider)?].format
+                }
+                _ => weights[rank_of(decision.layers.first()?)?].format,
+            };
+            decision.choices.iter().position(|choice| *choice == format).map(|option| option as u8)
+        };
+        let genome = self.decisions.iter().map(gene).collect::<Option<Vec<u8>>>()?;
+        (self.network(&genome).layers == network.layers).then_some(genome)
+    }
+
+    /// The genome in which every decision takes `format`; `None` when some decision does not offer it. Formats that the
+    /// space fixes stay as they are.
+    pub fn uniform(&self, format: Format) -> Option<Vec<u8>> {
+        let gene = |decision: &Decision| decision.choices.iter().position(|choice| *choice == format);
+        self.decisions.iter().map(|decision| gene(decision).map(|option| option as u8)).collect()
+    }
+
+    /// A genome in words: `conv1=int8 layer1.0.conv1=int4 ...`.
+    ///
+    /// # Panics
+    /// When the genome is not of this space ([`Space::check`]).
+    pub fn describe(&self, genome: &[u8]) -> String {
+        assert_eq!(genome.len(), self.decisions.len(), "one gene a decision");
+        let word =
+            |(gene, decision): (&u8, &Decision)| format!("{}={}", decision.name, decision.choices[usize::from(*gene)]);
+        genome.iter().zip(&self.decisions).map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Sets what `kind` says of the layer at this index to `format`.
+    fn set(
+        &self,
+        layer: usize,
+        kind: DecisionKind,
+        format: Format,
+        weights: &mut [QuantSpec],
+        activations: &mut [QuantSpec],
+    ) {
+        let Ok(rank) = self.weighted.binary_search(&layer) else { return };
+        if kind != DecisionKind::Activation {
+            let (granularity, scale) = (self.file.weight_granularity, self.file.weight_scale);
+            weights[rank] = QuantSpec { format, granularity, scale };
+        }
+        if kind != DecisionKind::Weight {
+            activations[rank] = QuantSpec { scale: self.file.activation_scale, ..QuantSpec::per_tensor(format) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ron_text;
+
+    fn space(rest: &str) -> Space {
+        let text = format!("(model: \"resnet8\", shortcut: B, {rest})");
+        Space::new(ron_text::parse(&text, "x.ron").unwrap()).unwrap()
+    }
+
+    fn names(space: &Space) -> Vec<&str> {
+        space.decisions().iter().map(|decision| decision.name.as_str()).collect()
+    }
+
+    fn weight(network: &Network, name: &str) -> Format {
+        network.layers.iter().find(|layer| layer.name == name).unwrap().weight.unwrap().format
+    }
+
+    #[test]
+    fn ties_join_a_projection_to_its_blocks_first_convolution() {
+        let tied = space("formats: [\"int4\", \"int8\"]");
+        // stem, two convolutions in each of three blocks, the last layer
+        assert_eq!(tied.choices(), [2; 8]);
+        let joined = tied.decisions().iter().find(|decision| decision.name == "layer2.0.conv1").unwrap();
+        assert_eq!(joined.layers.len(), 2);
+        let free = space("formats: [\"int4\", \"int8\"], ties: false");
+        assert_eq!(free.choices().len(), 10);
+        // The projection reads what conv1 decides, so its own decision is about weights alone.
+        let own = free.decisions().iter().find(|decision| decision.name == "layer2.0.downsample.0").unwrap();
+        assert_eq!(own.kind, DecisionKind::Weight);
+    }
+
+    #[test]
+    fn a_projection_beside_a_pinned_convolution_keeps_its_own_name() {
+        let pinned = space("formats: [\"int4\", \"int8\"], pins: [(\"layer2.0.conv1\", \"int8\")]");
+        assert!(names(&pinned).contains(&"layer2.0.downsample.0") && !names(&pinned).contains(&"layer2.0.conv1"));
+    }
+
+    #[test]
+    fn groupings_cover_blocks_stages_and_the_whole() {
+        let formats = "formats: [\"int4\", \"int8\"]";
+        let by_block = ["conv1", "layer1.0", "layer2.0", "layer3.0", "linear"];
+        assert_eq!(names(&space(&format!("{formats}, decisions: Block"))), by_block);
+        assert_eq!(names(&space(&format!("{formats}, decisions: Network"))), ["network"]);
+        let ends = space(&format!("{formats}, decisions: Stage, first: Fixed(\"int8\"), last: Fixed(\"fp8\")"));
+        assert_eq!(names(&ends), ["layer1", "layer2", "layer3"]);
+        let network = ends.network(&[0, 0, 0]);
+        assert_eq!((weight(&network, "conv1"), network.input_point.spec.format), (Format::Int(8), Format::Int(8)));
+        assert_eq!(weight(&network, "linear").name(), "float8_e4m3fn");
+        assert_eq!(weight(&network, "layer3.0.downsample.0"), Format::Int(4));
+    }
+
+    #[test]
+    fn untied_activations_are_decisions_or_fixed() {
+        let untied = space("formats: [\"int4\", \"int8\"], activations: Untied");
+        assert_eq!(untied.choices().len(), 16);
+        assert_eq!(names(&untied)[..2], ["conv1.weight", "conv1.activation"]);
+        let fixed = space("formats: [\"int2\", \"int4\"], activations: Among([\"int8\"])");
+        assert_eq!(fixed.choices().len(), 8);
+        let network = fixed.network(&[0; 8]);
+        assert_eq!(network.input_point.spec.format, Format::Int(8));
+        assert_eq!(network.layers[0].point.as_ref().unwrap().spec.format, Format::Uint(8));
+        assert_eq!(fixed.uniform(Format::Int(4)), Some(vec![1; 8]));
+        assert_eq!(fixed.uniform(Format::Int(8)), None);
+    }
+
+    #[test]
+    fn the_last_matching_pin_holds_and_a_stray_pattern_is_an_error() {
+        let pins = "pins: [(\"layer*\", \"int8\"), (\"*.conv2\", \"float32\")]";
+        let pinned = space(&format!("formats: [\"int4\", \"int8\"], {pins}"));
+        assert_eq!(names(&pinned), ["conv1", "linear"]);
+        assert_eq!(weight(&pinned.network(&[0, 0]), "layer1.0.conv2"), Format::Float32);
+        let stray: SpaceFile =
+            ron_text::parse("(model: \"resnet8\", formats: [\"int4\", \"int8\"], pins: [(\"linar\", \"int8\")])", "x")
+                .unwrap();
+        assert!(Space::new(stray).unwrap_err().to_string().contains("did you mean `linear`"));
+    }
+
+    #[test]
+    fn the_demo_counts_eight_formats_for_eight_layers() {
+        let demo = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        assert!((demo.log10_count() - 8.0 * 8_f64.log10()).abs() < 1e-9);
+        assert!(demo.formats().iter().all(|format| demo.uniform(*format).is_some()));
+        assert_eq!(demo.uniform(Format::Float32), None);
+        assert!(demo.describe(&[0; 8]).starts_with("conv1=int2 layer1.0.conv1=int2 "));
+    }
+
+    #[test]
+    fn foreign_genomes_and_networks_are_refused() {
+        let demo = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        assert!(demo.check(&[7; 8]).is_ok());
+        assert!(demo.check(&[7; 7]).is_err() && demo.check(&[8; 8]).is_err());
+        assert_eq!(demo.genome_of(&build(&demo.model_spec()).unwrap()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn genomes_survive_the_way_through_a_network(
+            genome in proptest::collection::vec(0_u8..2, 20),
+            activations in prop_oneof![Just("Tied"), Just("Untied"), Just("Among([\"fp8\", \"int2\"])")],
+            decisions in prop_oneof![Just("Layer"), Just("Block"), Just("Stage"), Just("Network")],
+            ties in any::<bool>(),
+        ) {
+            let formats = "formats: [\"int4\", \"int8\"]";
+            let space = space(&format!("{formats}, activations: {activations}, decisions: {decisions}, ties: {ties}"));
+            let genome = &genome[..space.choices().len()];
+            let network = space.network(genome);
+            prop_assert!(network.validate().is_ok());
+            prop_assert_eq!(space.genome_of(&network), Some(genome.to_vec()));
+        }
+    }
+}
