@@ -1,0 +1,118 @@
+//! The operators of a network as functions of tensors; weights are arguments.
+
+use tch::Tensor;
+
+use crate::network::Act;
+use crate::network::Conv;
+use crate::network::Op;
+use crate::network::Shape;
+
+/// Added to the variance before the square root, as in torchvision.
+pub const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// Fewest input channels for which a convolution keeps the channels-last order of its input.
+const LEAST_CHANNELS: i64 = 4;
+
+/// The same values with the channels of a pixel side by side in memory: the order in which convolutions and batch norms
+/// of few channels are fastest here (measured: 16 channels at 28x28, forward 4.2x). Every operator below keeps it.
+///
+/// # Shapes
+/// `x`: `[n, c, h, w]`, and so the result.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// Two-dimensional convolution. Images of one to three channels get channels of zeros beside them, which changes no
+/// value and lets libtorch stay in channels-last order.
+///
+/// # Shapes
+/// `x`: `[n, c_in, h, w]`; `weight`: `[c_out, c_in / groups, k, k]`; `bias`: `[c_out]`.
+pub fn convolution(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Tensor {
+    let pair = |value: usize| [value as i64; 2];
+    let missing = LEAST_CHANNELS - conv.c_in as i64;
+    if missing > 0 && conv.groups == 1 {
+        let wide = |tensor: &Tensor| tensor.constant_pad_nd([0, 0, 0, 0, 0, missing]);
+        let (x, weight) = (channels_last(&wide(x)), wide(weight));
+        return x.conv2d(&weight, bias, pair(conv.stride), pair(conv.padding), [1, 1], 1);
+    }
+    x.conv2d(weight, bias, pair(conv.stride), pair(conv.padding), [1, 1], conv.groups as i64)
+}
+
+/// Fully connected layer on the flattened input.
+///
+/// # Shapes
+/// `x`: `[n, ...]` with `c_in` elements an image; `weight`: `[c_out, c_in]`; `bias`: `[c_out]`.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    x.flatten(1, -1).linear(weight, bias)
+}
+
+/// Batch normalisation; `parts` are gamma, beta, running mean, running variance, each `[c]`. In training the batch's own
+/// statistics normalise and the running ones move by `rate`.
+///
+/// # Shapes
+/// `x`: `[n, c, h, w]`.
+pub fn batch_norm(x: &Tensor, parts: [&Tensor; 4], train: bool, rate: f64) -> Tensor {
+    let [gamma, beta, mean, var] = parts;
+    if train && rate == 0.0 {
+        x.batch_norm(Some(gamma), Some(beta), None::<&Tensor>, None::<&Tensor>, true, 0.0, BATCH_NORM_EPSILON, false)
+    } else {
+        x.batch_norm(Some(gamma), Some(beta), Some(mean), Some(var), train, rate, BATCH_NORM_EPSILON, false)
+    }
+}
+
+/// The activation function.
+pub fn activate(x: &Tensor, act: Act) -> Tensor {
+    match act {
+        Act::None => x.shallow_clone(),
+        Act::Relu => x.relu(),
+        Act::Relu6 => x.clamp(0.0, 6.0),
+    }
+}
+
+/// An operator with one input and no weights; `output` is the shape of its result.
+///
+/// # Shapes
+/// `x`: `[n, c, h, w]`.
+pub fn without_weights(x: &Tensor, op: Op, output: Shape) -> Tensor {
+    match op {
+        Op::MaxPool { kernel, stride, padding } => {
+            let pair = |value: usize| [value as i64; 2];
+            x.max_pool2d(pair(kernel), pair(stride), pair(padding), [1, 1], false)
+        }
+        Op::GlobalAvgPool => x.mean_dim([2_i64, 3].as_slice(), true, None),
+        Op::PadShortcut { stride } => padded_shortcut(x, stride as i64, output),
+        Op::Conv(_) | Op::Linear { .. } | Op::Add => x.shallow_clone(),
+    }
+}
+
+/// Every `stride`-th row and column, then zero channels up to `output.c`, half in front and half behind.
+fn padded_shortcut(x: &Tensor, stride: i64, output: Shape) -> Tensor {
+    let (channels, rows, columns) = (x.size()[1], x.size()[2], x.size()[3]);
+    let small = x.slice(2, 0, rows, stride).slice(3, 0, columns, stride);
+    let missing = output.c as i64 - channels;
+    small.constant_pad_nd([0, 0, 0, 0, missing / 2, missing - missing / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_channels_beside_an_image_change_no_value() {
+        let options = (tch::Kind::Double, tch::Device::Cpu);
+        let (x, w) = (Tensor::randn([2, 1, 9, 9], options), Tensor::randn([5, 1, 3, 3], options));
+        let conv = Conv { c_in: 1, c_out: 5, kernel: 3, stride: 2, padding: 1, groups: 1 };
+        let plain = x.conv2d(&w, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1);
+        let difference = (convolution(&x, &w, None, conv) - plain).abs().max().double_value(&[]);
+        assert!(difference < 1e-12, "{difference}");
+    }
+
+    #[test]
+    fn padded_shortcut_takes_every_second_pixel_and_centres_the_channels() {
+        let x = Tensor::arange(16, (tch::Kind::Float, tch::Device::Cpu)).view([1, 1, 4, 4]);
+        let y = padded_shortcut(&x, 2, Shape { c: 3, h: 2, w: 2 });
+        // Rows 0 and 2, columns 0 and 2 of the ramp are 0, 2, 8, 10; one zero channel on each side.
+        let expected = Tensor::from_slice(&[0_f32, 0., 0., 0., 0., 2., 8., 10., 0., 0., 0., 0.]).view([1, 3, 2, 2]);
+        assert_eq!(y, expected);
+    }
+}

@@ -1,0 +1,97 @@
+//! One training pass of a network over shared weights, straight-through gradients included.
+
+use tch::Tensor;
+
+use super::Weights;
+use crate::layers;
+use crate::network::Act;
+use crate::network::LayerSpec;
+use crate::network::Network;
+use crate::network::Op;
+use crate::network::Point;
+use crate::network::Source;
+use crate::quant;
+use crate::quant::Ranges;
+
+/// What a pass does with batch-norm statistics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistics {
+    /// Normalise by the batch; move the running statistics by this rate (0 leaves them).
+    Batch(f64),
+    /// Normalise by the running statistics.
+    Running,
+}
+
+/// How a pass runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Batch-norm statistics.
+    pub statistics: Statistics,
+    /// Rate at which ranges follow what the pass sees; `None` leaves those that are recorded. A tensor without a
+    /// recorded range always takes what it sees.
+    pub follow: Option<f32>,
+}
+
+/// Runs a network; `ranges` are read at every quantization point and follow the data as `pass` says.
+///
+/// # Shapes
+/// `x`: `[n, c, h, w]`, the normalised images; the result is `[n, classes]`, the logits.
+pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
+    let input = quantized(&network.input_point, "input", weights, ranges, &layers::channels_last(x), pass);
+    let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
+    for layer in &network.layers {
+        let read = |source: Source| match source {
+            Source::Input => &input,
+            Source::Layer(from) => &outputs[from],
+        };
+        let y = operate(layer, weights, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)), pass);
+        let y = match &layer.point {
+            Some(point) => quantized(point, &layer.name, weights, ranges, &clipped_at_six(layer, y), pass),
+            None => layers::activate(&y, layer.act),
+        };
+        outputs.push(y);
+    }
+    outputs.pop().unwrap_or_default()
+}
+
+/// ReLU6 keeps its upper bound in front of the quantizer; the lower one is the quantizer's.
+pub(super) fn clipped_at_six(layer: &LayerSpec, y: Tensor) -> Tensor {
+    if layer.act == Act::Relu6 { y.clamp_max(6.0) } else { y }
+}
+
+fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
+    if let Some(clip) = weights.clip(tensor) {
+        return quant::learned_activation(x, point, clip);
+    }
+    let unseen = ranges.get(tensor).max <= 0.0;
+    if let Some(rate) = pass.follow.or(unseen.then_some(1.0)) {
+        ranges.absorb(tensor, quant::observe(x, point.nonnegative), rate);
+    }
+    quant::activation(x, point, ranges.get(tensor))
+}
+
+fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Tensor>, pass: Pass) -> Tensor {
+    let bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
+    let y = match (layer.op, layer.weight, second) {
+        (Op::Conv(conv), Some(spec), _) => {
+            layers::convolution(x, &quant::weight(weights.get(&format!("{}.weight", layer.name)), spec), bias, conv)
+        }
+        (Op::Linear { .. }, Some(spec), _) => {
+            layers::linear(x, &quant::weight(weights.get(&format!("{}.weight", layer.name)), spec), bias)
+        }
+        (Op::Add, _, Some(shortcut)) => x + shortcut,
+        (op, _, _) => layers::without_weights(x, op, layer.output),
+    };
+    match &layer.norm {
+        Some(norm) => {
+            let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
+            let (mean, var) = (part("running_mean"), part("running_var"));
+            let (train, rate) = match pass.statistics {
+                Statistics::Batch(rate) => (true, rate),
+                Statistics::Running => (false, 0.0),
+            };
+            layers::batch_norm(&y, [part("weight"), part("bias"), mean, var], train, rate)
+        }
+        None => y,
+    }
+}

@@ -1,0 +1,12 @@
+//! Networks with weights: the supernet's shared parameters, and how a [`Network`](crate::network::Network) runs on them.
+//!
+//! One interpreter serves every family: it walks the layers of a `Network`. The formats are part of that description,
+//! an argument of each pass and never state of the weights, so one set of weights serves every candidate.
+
+mod folded;
+mod forward;
+mod weights;
+
+pub use folded::Folded;
+pub use forward::{Pass, Statistics, forward};
+pub use weights::{Weights, array};

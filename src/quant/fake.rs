@@ -1,0 +1,90 @@
+//! Fake quantization with the straight-through gradient, for activations and weights.
+
+use tch::{Device, Tensor, no_grad};
+
+use super::Range;
+use super::kernel;
+use super::operations;
+use crate::formats::Format;
+use crate::formats::Granularity;
+use crate::formats::QuantSpec;
+use crate::formats::absmax;
+use crate::formats::fake_quantize;
+use crate::formats::fake_quantize_tensor;
+use crate::network::Point;
+
+/// Range of a tensor, whatever its layout and device; of its positive part where a ReLU follows.
+pub fn observe(x: &Tensor, nonnegative: bool) -> Range {
+    let x = if nonnegative { x.detach().relu() } else { x.detach() };
+    if kernel::is_reachable(&x) { kernel::range(&x) } else { operations::range(&x) }
+}
+
+/// Fake-quantizes an activation by its point and recorded range.
+///
+/// Clamps to what the format can represent, which is also the ReLU of a nonnegative tensor, then rounds. The gradient
+/// is that of the clamp: straight through inside, zero outside. A float32 point only applies the ReLU.
+///
+/// # Shapes
+/// `x`: any; the result has the same shape and layout.
+pub fn activation(x: &Tensor, point: &Point, range: Range) -> Tensor {
+    let format = point.spec.format;
+    if format == Format::Float32 {
+        return if point.nonnegative { x.relu() } else { x.shallow_clone() };
+    }
+    let scale = scale_of(range.clip(format, point.nonnegative), point.spec);
+    let low = if point.nonnegative { 0.0 } else { f64::from(scale) * format.min() };
+    let mut y = x.clamp(low, f64::from(scale) * format.max());
+    round_in_place(&mut y, format, scale);
+    y
+}
+
+/// Scale for a clip: `clip / max`, 1 for the 16-bit floats, which need none.
+fn scale_of(clip: f32, spec: QuantSpec) -> f32 {
+    if spec.format.takes_scale() { spec.format.scale_for(clip, spec.scale) } else { 1.0 }
+}
+
+pub(super) fn round_in_place(y: &mut Tensor, format: Format, scale: f32) {
+    if kernel::is_reachable(y) {
+        kernel::rewrite(y, |values| fake_quantize(format, values, scale));
+    } else {
+        no_grad(|| {
+            let rounded = operations::fake_quantize(&y.detach(), format, scale);
+            y.detach().copy_(&rounded);
+        });
+    }
+}
+
+/// Fake-quantizes a weight tensor; the elements that share a scale span it with their largest magnitude. The gradient
+/// passes straight through everywhere.
+///
+/// # Shapes
+/// `w`: `[c_out, ...]`, row-major; the result has the same shape.
+pub fn weight(w: &Tensor, spec: QuantSpec) -> Tensor {
+    if spec.format == Format::Float32 {
+        return w.shallow_clone();
+    }
+    // A product with a constant saves no tensor for its backward, so its memory may be rewritten.
+    let mut y = w * 1.0;
+    let rows = usize::try_from(w.size()[0]).unwrap_or(1);
+    if kernel::is_reachable(&y) {
+        match spec.granularity {
+            Granularity::Tensor => {
+                let scale = scale_of(kernel::range(&y).max, spec);
+                kernel::rewrite(&mut y, |values| fake_quantize(spec.format, values, scale));
+            }
+            Granularity::Channel => kernel::rewrite_rows(&mut y, rows, |_, row| {
+                let scale = scale_of(absmax(row), spec);
+                fake_quantize(spec.format, row, scale);
+            }),
+            Granularity::Token | Granularity::Group(_) | Granularity::Block(_) => {
+                let shape: Vec<usize> = w.size().iter().map(|&size| usize::try_from(size).unwrap_or(1)).collect();
+                kernel::rewrite_whole(&mut y, |values| fake_quantize_tensor(values, &shape, &spec));
+            }
+        }
+    } else {
+        // Weights are small beside activations: another device's are rounded in main memory.
+        let here = weight(&w.detach().to_device(Device::Cpu).contiguous(), spec);
+        no_grad(|| y.detach().copy_(&here));
+    }
+    y
+}

@@ -1,0 +1,80 @@
+//! The only unsafe code of the crate: element-wise passes over a tensor's own memory.
+//!
+//! libtorch offers no custom rounding, and copying out and in would cost two more passes. A tensor that autograd has
+//! saved must never be rewritten; callers hand over a result that its own backward does not read (`clamp` saves its
+//! input, a product with a constant saves nothing).
+#![allow(unsafe_code, reason = "a tensor's memory can only be reached through its raw pointer")]
+
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::Range;
+
+/// Elements a task works on: 64 KiB, half of a usual first-level plus second-level cache share.
+const CHUNK: usize = 16 * 1024;
+
+/// Whether the passes below can work on this tensor: float32 in main memory, without holes.
+pub(super) fn is_reachable(tensor: &Tensor) -> bool {
+    tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && is_dense(tensor)
+}
+
+/// Whether the elements fill a block of memory, in row-major or channels-last order.
+fn is_dense(tensor: &Tensor) -> bool {
+    tensor.is_contiguous() || (tensor.dim() == 4 && tensor.permute([0, 2, 3, 1]).is_contiguous())
+}
+
+/// The elements in memory order.
+///
+/// # Panics
+/// When [`is_reachable`] does not hold.
+fn elements(tensor: &Tensor) -> &[f32] {
+    assert!(is_reachable(tensor), "the kernel needs a dense float32 tensor in main memory");
+    // SAFETY: the tensor is dense float32 on the CPU (asserted), so `numel` floats lie at `data_ptr`, and the borrow of
+    // the tensor keeps its storage alive. Nobody writes it meanwhile: libtorch runs only when called.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<f32>(), tensor.numel()) }
+}
+
+/// The elements in memory order, for writing.
+///
+/// # Panics
+/// When [`is_reachable`] does not hold.
+fn elements_mut(tensor: &mut Tensor) -> &mut [f32] {
+    assert!(is_reachable(tensor), "the kernel needs a dense float32 tensor in main memory");
+    // SAFETY: as in `elements`; the exclusive borrow keeps other Rust code from this handle, and callers own the only
+    // handle to a result they have just made.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel()) }
+}
+
+/// Applies `pass` to every chunk of the tensor, in parallel.
+pub(super) fn rewrite(tensor: &mut Tensor, pass: impl Fn(&mut [f32]) + Sync + Send) {
+    let values = elements_mut(tensor);
+    if values.len() <= CHUNK {
+        pass(values);
+    } else {
+        values.par_chunks_mut(CHUNK).for_each(pass);
+    }
+}
+
+/// Applies `pass` to all elements at once.
+pub(super) fn rewrite_whole(tensor: &mut Tensor, pass: impl FnOnce(&mut [f32])) {
+    pass(elements_mut(tensor));
+}
+
+/// Applies `pass(row, elements)` to every row of a row-major tensor split into `rows` equal parts, in parallel.
+pub(super) fn rewrite_rows(tensor: &mut Tensor, rows: usize, pass: impl Fn(usize, &mut [f32]) + Sync) {
+    let values = elements_mut(tensor);
+    let length = values.len() / rows.max(1);
+    if values.len() <= CHUNK {
+        values.chunks_mut(length.max(1)).enumerate().for_each(|(row, part)| pass(row, part));
+    } else {
+        values.par_chunks_mut(length.max(1)).enumerate().for_each(|(row, part)| pass(row, part));
+    }
+}
+
+/// Largest magnitude and root mean square, in one parallel pass. The sum runs over fixed chunks in a fixed order, so it
+/// does not depend on the number of threads.
+pub(super) fn range(tensor: &Tensor) -> Range {
+    let values = elements(tensor);
+    let partial: Vec<Range> = values.par_chunks(CHUNK).map(Range::of).collect();
+    Range::merged(&partial, CHUNK, values.len())
+}

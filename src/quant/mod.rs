@@ -1,0 +1,14 @@
+//! Fake quantization of tensors: exact rounding forward, straight-through gradient backward.
+//!
+//! What formats share is the latent tensor and its recorded [`Range`]; each format derives its clip and its step
+//! from them, so switching formats keeps no state and needs no memory of its own.
+
+mod fake;
+mod kernel;
+mod learned;
+mod operations;
+mod range;
+
+pub use fake::{activation, observe, weight};
+pub use learned::learned_activation;
+pub use range::{Range, Ranges};
