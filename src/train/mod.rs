@@ -1,0 +1,56 @@
+//! Training and scoring of networks on shared weights.
+//!
+//! A [`Trainer`] owns weights, optimiser and step count; a [`Regime`] says which networks a step trains. Everything random
+//! comes from streams named by the step, so a run continues exactly from any saved step.
+
+mod evaluate;
+mod learning_rate;
+mod one_shot;
+mod run;
+mod sandwich;
+mod sgd;
+mod single;
+mod snapshot;
+mod trainer;
+
+pub use evaluate::{Evaluation, Score, evaluate, prepare};
+pub use learning_rate::cosine;
+pub use one_shot::{OneShot, OneShotConfig};
+pub use run::{Ended, run};
+pub use sandwich::Sandwich;
+pub use sgd::Sgd;
+pub use single::Single;
+pub use snapshot::Snapshot;
+pub use trainer::{TrainConfig, Trainer};
+
+use tch::Tensor;
+
+use crate::error::Result;
+
+/// What one step reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepReport {
+    /// Cross-entropy of the step's first network on its batch.
+    pub loss: f64,
+    /// Share of the batch that network classified right, in percent.
+    pub top1: f64,
+}
+
+/// Which networks a step trains, and what it learns besides weights.
+pub trait Regime {
+    /// Trains on one batch: forward and backward passes, then one update.
+    ///
+    /// # Errors
+    /// A loss that is not finite.
+    fn step(&mut self, trainer: &mut Trainer, x: &Tensor, y: &Tensor) -> Result<StepReport>;
+
+    /// What must be kept besides weights and optimiser to continue, as text.
+    fn state(&self) -> String {
+        String::new()
+    }
+
+    /// A word on how far it has come, for the progress line.
+    fn remark(&self) -> String {
+        String::new()
+    }
+}
