@@ -1,0 +1,136 @@
+//! Scoring candidates on a supernet's shared weights: where the search meets the weights.
+
+use std::time::Instant;
+
+use crate::cost::Constraint;
+use crate::cost::Convention;
+use crate::cost::Costs;
+use crate::cost::Metric;
+use crate::error::Result;
+use crate::genome::Genome;
+use crate::models::Weights;
+use crate::progress::Progress;
+use crate::search::Evaluator;
+use crate::search::Journal;
+use crate::search::Outcome;
+use crate::search::Record;
+use crate::space::Space;
+use crate::train::Score;
+use crate::train::evaluate;
+use crate::train::prepare;
+
+use super::History;
+use super::Row;
+use super::RunImages;
+use super::Status;
+
+/// Scores genomes of a space on shared weights.
+pub struct SharedWeights<'a> {
+    /// The space.
+    pub space: &'a Space,
+    /// The trained shared weights.
+    pub weights: &'a Weights,
+    /// The images.
+    pub images: &'a RunImages,
+    /// The cost beside accuracy.
+    pub objective: Metric,
+    /// Hard limits.
+    pub constraints: &'a [Constraint],
+    /// Advances by one a candidate.
+    pub progress: &'a Progress,
+}
+
+impl SharedWeights<'_> {
+    /// Validation score of a genome.
+    ///
+    /// # Errors
+    /// Logits that are not finite.
+    pub fn score(&self, genome: &Genome) -> Result<Score> {
+        let network = self.space.network(&genome.0);
+        let ready = prepare(&network, self.weights, self.images.evaluation());
+        evaluate(&ready, self.images.validation_batches())
+    }
+}
+
+/// By how much hard limits are broken, summed.
+pub fn violation(constraints: &[Constraint], costs: &Costs) -> f64 {
+    constraints.iter().map(|constraint| constraint.violation(costs)).sum()
+}
+
+impl Evaluator for SharedWeights<'_> {
+    fn evaluate(&mut self, genome: &Genome) -> Result<Outcome> {
+        let costs = Costs::of(&self.space.network(&genome.0), Convention::Full);
+        let score = self.score(genome)?;
+        self.progress.step(1);
+        Ok(Outcome {
+            top1: score.top1,
+            loss: Some(score.loss),
+            costs: vec![self.objective.of(&costs).unwrap_or_default()],
+            violation: violation(self.constraints, &costs),
+        })
+    }
+}
+
+/// Writes records to the history as rows.
+pub struct RowJournal<'a> {
+    /// The file.
+    pub history: &'a mut History,
+    /// The space, for the cost columns.
+    pub space: &'a Space,
+    /// What the rows are.
+    pub status: Status,
+    /// Added to a record's id, so that ids stay unique in the file.
+    pub offset: usize,
+    /// When this session began.
+    pub started: Instant,
+    /// Seed column.
+    pub seed: u64,
+}
+
+impl Journal for RowJournal<'_> {
+    fn append(&mut self, record: &Record) -> Result<()> {
+        let costs = Costs::of(&self.space.network(&record.genome.0), Convention::Full);
+        let row = Row {
+            id: record.id + self.offset,
+            parent_id: record.parent.map(|parent| parent + self.offset),
+            generation: record.generation,
+            status: self.status,
+            feasible: record.outcome.violation <= 0.0,
+            top1: record.outcome.top1,
+            loss: record.outcome.loss,
+            wall_s: (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            seed: self.seed,
+            genome: record.genome.clone(),
+            ..Row::default()
+        };
+        self.history.append(row.with_costs(&costs))
+    }
+}
+
+/// The rows of one status as the search loop's records, for replay.
+pub fn records(
+    rows: &[Row],
+    status: Status,
+    space: &Space,
+    objective: Metric,
+    constraints: &[Constraint],
+) -> Vec<Record> {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.status == status).collect();
+    let offset = rows.first().map_or(0, |row| row.id);
+    let record = |row: &&Row| {
+        let costs = Costs::of(&space.network(&row.genome.0), Convention::Full);
+        Record {
+            id: row.id - offset,
+            generation: row.generation,
+            parent: row.parent_id.map(|parent| parent - offset),
+            genome: row.genome.clone(),
+            outcome: Outcome {
+                top1: row.top1,
+                loss: row.loss,
+                costs: vec![objective.of(&costs).unwrap_or_default()],
+                violation: violation(constraints, &costs),
+            },
+        }
+    };
+    rows.iter().map(record).collect()
+}

@@ -1,0 +1,152 @@
+//! The end of a run: the front is chosen on validation images, then the test images are touched, once.
+
+use super::Row;
+use super::RunDirectory;
+use super::RunImages;
+use super::Session;
+use super::Settings;
+use super::Status;
+use super::Tested;
+use super::history::read_history;
+use super::history::read_tested;
+use super::tested_text;
+use crate::cost::Metric;
+use crate::error::{Error, Result};
+use crate::models::Folded;
+use crate::pareto;
+use crate::progress::Progress;
+use crate::space::NetworkFile;
+use crate::space::Space;
+use crate::train::evaluate;
+
+/// What a run found: all that its table and picture show.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The run's settings.
+    pub settings: Settings,
+    /// The front, by rising cost.
+    pub front: Vec<Tested>,
+    /// The uniform formats with their names, by rising cost.
+    pub uniform: Vec<(String, Tested)>,
+    /// The front of the random baseline, if one ran, by rising cost.
+    pub baseline: Vec<Tested>,
+    /// Every candidate.
+    pub rows: Vec<Row>,
+    /// Why the search stopped; empty for a run read from its folder.
+    pub stop: String,
+}
+
+impl Summary {
+    /// The objective cost of a row.
+    pub fn cost(&self, row: &Row) -> f64 {
+        cost(self.settings.objective, row)
+    }
+}
+
+/// Chooses the front, tests it and the uniform formats, and writes what a run's folder holds at its end.
+///
+/// # Errors
+/// No feasible candidate, an interrupt, or a file that cannot be written.
+#[allow(clippy::too_many_arguments, reason = "the end of a run needs what every phase before it had")]
+pub(super) fn finish(
+    settings: &Settings,
+    folder: &RunDirectory,
+    session: &Session,
+    space: &Space,
+    images: &RunImages,
+    rows: &[Row],
+    ready: &dyn Fn(&Row) -> Result<Folded>,
+    stop: &str,
+) -> Result<Summary> {
+    let own = |row: &&Row| row.feasible && row.status != Status::Baseline;
+    let front = chosen(rows.iter().filter(own), settings.objective)?;
+    if front.is_empty() {
+        return Err(Error::Infeasible("no evaluated candidate meets every limit".into()));
+    }
+    let random = |row: &&Row| row.feasible && row.status == Status::Baseline;
+    let baseline = chosen(rows.iter().filter(random), settings.objective)?;
+    let uniform: Vec<&Row> =
+        rows.iter().filter(|row| row.status != Status::Baseline && uniform_name(space, row).is_some()).collect();
+    let network = space.network(&space.widest().0);
+    let loader = images.test(&network)?;
+    let progress = Progress::new("test", (front.len() + uniform.len() + baseline.len()) as u64, session.quiet);
+    let mut known: Vec<Tested> = Vec::new();
+    let mut tested = |row: &Row| -> Result<Tested> {
+        session.check_interrupt("`bitfront resume` continues")?;
+        let score = match known.iter().find(|done| done.row.id == row.id) {
+            Some(done) => done.test_top1,
+            None => evaluate(&ready(row)?, loader.epoch(0, 0))?.top1,
+        };
+        progress.step(1);
+        let done = Tested { row: Row { wall_s: 0.0, ..row.clone() }, test_top1: score };
+        known.push(done.clone());
+        Ok(done)
+    };
+    let front = front.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
+    let uniform = uniform.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
+    let baseline = baseline.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
+    progress.finish();
+    for member in &front {
+        let file = NetworkFile::from_network(&space.model_spec(), &space.network(&member.row.genome.0)).text()?;
+        folder.write(&folder.front_folder().join(format!("{}.ron", member.row.id)), &file)?;
+    }
+    folder.write(&folder.uniform(), &tested_text(&uniform)?)?;
+    if settings.random_baseline {
+        folder.write(&folder.baseline(), &tested_text(&baseline)?)?;
+    }
+    folder.write(&folder.pareto(), &tested_text(&front)?)?;
+    Ok(assembled(settings, space, [front, uniform, baseline], rows.to_vec(), stop))
+}
+
+/// Reads a finished run from its folder.
+///
+/// # Errors
+/// The run has no front yet, or a file is damaged.
+pub fn summary(folder: &RunDirectory) -> Result<Summary> {
+    let settings = Settings::load(&folder.config())?;
+    if !folder.pareto().exists() {
+        let hint = "this run has no front yet; `bitfront resume` finishes it";
+        return Err(Error::bad_value("RUN", folder.folder().display(), hint));
+    }
+    let space = Space::new(settings.space.clone())?;
+    let baseline = if settings.random_baseline { read_tested(&folder.baseline())? } else { Vec::new() };
+    let tested = [read_tested(&folder.pareto())?, read_tested(&folder.uniform())?, baseline];
+    Ok(assembled(&settings, &space, tested, read_history(&folder.history())?, ""))
+}
+
+fn assembled(
+    settings: &Settings,
+    space: &Space,
+    [front, uniform, baseline]: [Vec<Tested>; 3],
+    rows: Vec<Row>,
+    stop: &str,
+) -> Summary {
+    let named = |tested: Tested| Some((uniform_name(space, &tested.row)?, tested));
+    let mut uniform: Vec<(String, Tested)> = uniform.into_iter().filter_map(named).collect();
+    uniform.sort_by(|a, b| cost(settings.objective, &a.1.row).total_cmp(&cost(settings.objective, &b.1.row)));
+    Summary { settings: settings.clone(), front, uniform, baseline, rows, stop: stop.to_owned() }
+}
+
+/// The candidates that no other one dominates, by rising cost.
+fn chosen<'a>(rows: impl Iterator<Item = &'a Row>, objective: Metric) -> Result<Vec<&'a Row>> {
+    let own: Vec<&Row> = rows.collect();
+    let points: Vec<(f64, f64)> = own.iter().map(|row| (cost(objective, row), row.top1)).collect();
+    Ok(pareto::front(&points)?.into_iter().map(|at| own[at]).collect())
+}
+
+fn cost(objective: Metric, row: &Row) -> f64 {
+    match objective {
+        Metric::SizeMb => row.size_mb,
+        Metric::ActMemKb => row.act_mem_kb,
+        Metric::LatencyMs => row.latency_ms.unwrap_or_default(),
+        Metric::AvgWBits => row.avg_w_bits,
+        Metric::AvgABits => row.avg_a_bits,
+        _ => row.gbops,
+    }
+}
+
+/// The format's name when a candidate is uniform.
+fn uniform_name(space: &Space, row: &Row) -> Option<String> {
+    let mut formats = space.formats().into_iter();
+    formats.find(|&format| space.uniform(format).as_deref() == Some(&row.genome.0)).map(|format| format.to_string())
+}

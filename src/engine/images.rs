@@ -1,0 +1,160 @@
+//! A run's images: training batches, the images that calibrate and judge candidates, the test images.
+
+use std::sync::Arc;
+
+use tch::{Device, Tensor};
+
+use super::TrainSettings;
+use crate::data::DataSource;
+use crate::data::Loader;
+use crate::data::Split;
+use crate::data::split;
+use crate::error::Error;
+use crate::error::Result;
+use crate::network::Network;
+use crate::seed::Seed;
+use crate::train::Evaluation;
+
+/// Images a batch when candidates are scored.
+const SCORING_BATCH: usize = 250;
+
+/// Batches in memory: images and labels.
+type Batches = Vec<(Tensor, Tensor)>;
+
+/// What a run reads from its data set.
+#[derive(Debug)]
+pub struct RunImages {
+    /// Shuffled, augmented training batches.
+    pub training: Loader,
+    /// Validation images: the ones that candidates are chosen by.
+    validation: Batches,
+    /// Training images under the training augmentation, for batch-norm statistics.
+    statistics: Batches,
+    /// The same images without augmentation, for ranges.
+    ranges: Batches,
+    data: DataSource,
+    classes: usize,
+    device: Device,
+}
+
+impl RunImages {
+    /// Reads the training images and splits them.
+    ///
+    /// # Errors
+    /// The data cannot be read, or does not fit the network.
+    pub fn load(settings: &TrainSettings, network: &Network, device: Device) -> Result<Self> {
+        let seed = Seed::new(settings.seed).child("data");
+        let images = Arc::new(settings.data.load(Split::Train, &network.transform)?);
+        check_fit(&settings.data, &images, network)?;
+        let classes = images.classes().len();
+        let parts = split(&images, settings.validation, seed.child("split"))?;
+        let calibration: Vec<usize> = spread(&parts.train, settings.calibration);
+        let make = |indices: Vec<usize>, batch| Loader::new(images.clone(), indices, &network.transform, batch);
+        let augment = Some(settings.data.augment(network.input.h));
+        let training = make(parts.train, settings.train.batch)?.for_training(seed.child("batches"), augment).on(device);
+        let scoring = make(parts.validation.clone(), SCORING_BATCH)?.on(device);
+        let changed = make(calibration.clone(), SCORING_BATCH)?.for_training(seed, augment).on(device);
+        Ok(Self {
+            validation: scoring.whole(&parts.validation, None)?,
+            statistics: changed.whole(&calibration, Some(seed.child("statistics")))?,
+            ranges: scoring.whole(&calibration, None)?,
+            training,
+            data: settings.data.clone(),
+            classes,
+            device,
+        })
+    }
+
+    /// The validation batches as an evaluation reads them.
+    pub fn validation_batches(&self) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
+        self.validation.iter().map(|(x, y)| Ok((x.shallow_clone(), y.shallow_clone())))
+    }
+
+    /// Number of classes of the images.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Where the tensors live.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// How candidates are made ready.
+    pub fn evaluation(&self) -> Evaluation<'_> {
+        Evaluation { statistics: &self.statistics, ranges: &self.ranges }
+    }
+
+    /// The test images; read when asked for, at the very end of a run.
+    ///
+    /// # Errors
+    /// The data cannot be read.
+    pub fn test(&self, network: &Network) -> Result<Loader> {
+        test_images(&self.data, network, self.device)
+    }
+}
+
+/// Refuses images of another class count than the network's.
+///
+/// # Errors
+/// Names both counts.
+fn check_classes(data: &DataSource, images: &crate::data::Images, network: &Network) -> Result<()> {
+    let (have, want) = (images.classes().len(), network.classes);
+    if have == want {
+        return Ok(());
+    }
+    Err(Error::bad_value("--data", data, format!("it has {have} classes, {} has {want}", network.model)))
+}
+
+/// The test images of a data set, in order.
+///
+/// # Errors
+/// The data cannot be read, or does not fit the network.
+pub fn test_images(data: &DataSource, network: &Network, device: Device) -> Result<Loader> {
+    let images = Arc::new(data.load(Split::Test, &network.transform)?);
+    check_fit(data, &images, network)?;
+    check_classes(data, &images, network)?;
+    let all = (0..images.len()).collect();
+    Ok(Loader::new(images, all, &network.transform, SCORING_BATCH)?.on(device))
+}
+
+/// `count` of the training images, evenly spread, as calibration without a run; with a seed under the training
+/// augmentation.
+///
+/// # Errors
+/// The data cannot be read, or does not fit the network.
+pub fn calibration_images(
+    data: &DataSource,
+    network: &Network,
+    count: usize,
+    device: Device,
+    augmented: Option<Seed>,
+) -> Result<Batches> {
+    let images = Arc::new(data.load(Split::Train, &network.transform)?);
+    check_fit(data, &images, network)?;
+    let indices = spread(&(0..images.len()).collect::<Vec<_>>(), count);
+    let augment = Some(data.augment(network.input.h));
+    let loader = Loader::new(images, indices.clone(), &network.transform, SCORING_BATCH)?.on(device);
+    loader.for_training(Seed::new(0), augment).whole(&indices, augmented)
+}
+
+/// `count` entries at even distances.
+fn spread(all: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(all.len());
+    (0..count).map(|k| all[k * all.len() / count]).collect()
+}
+
+fn check_fit(data: &DataSource, images: &crate::data::Images, network: &Network) -> Result<()> {
+    if images.shape() != network.input {
+        let (have, want) = (images.shape(), network.input);
+        return Err(Error::bad_value(
+            "--data",
+            data,
+            format!(
+                "its images are {}x{}x{}, {} wants {}x{}x{} (channels x rows x columns)",
+                have.c, have.h, have.w, network.model, want.c, want.h, want.w
+            ),
+        ));
+    }
+    Ok(())
+}

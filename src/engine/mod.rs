@@ -1,0 +1,25 @@
+//! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
+
+mod candidates;
+mod finish;
+mod history;
+mod images;
+mod one_shot;
+mod plan;
+mod repair;
+mod run_directory;
+mod search;
+mod session;
+mod settings;
+mod single;
+mod supernet;
+
+pub use candidates::{RowJournal, SharedWeights, records, violation};
+pub use finish::{Summary, summary};
+pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};
+pub use images::{RunImages, calibration_images, test_images};
+pub use run_directory::RunDirectory;
+pub use search::run_search;
+pub use session::{Session, device, set_threads};
+pub use settings::{Algorithm, Settings, TrainSettings};
+pub use single::{SingleResult, tested_top1, train_single};

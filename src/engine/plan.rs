@@ -1,0 +1,74 @@
+//! What a run will cost, measured on this machine before it starts.
+
+use std::time::{Duration, Instant};
+
+use super::RunImages;
+use super::TrainSettings;
+use crate::error::Result;
+use crate::models::Weights;
+use crate::network::Network;
+use crate::seed::Seed;
+use crate::train::Trainer;
+use crate::train::evaluate;
+use crate::train::prepare;
+
+/// Time of the two things a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// One forward and backward pass over a training batch.
+    pub(super) pass: Duration,
+    /// Scoring one candidate on the validation images.
+    pub(super) score: Duration,
+    /// Validation images.
+    pub(super) scored_images: usize,
+}
+
+impl Pace {
+    /// Times a few passes and one score of `network` on weights that are thrown away.
+    ///
+    /// # Errors
+    /// A batch cannot be read.
+    pub(super) fn measure(network: &Network, settings: &TrainSettings, images: &RunImages) -> Result<Self> {
+        let weights = Weights::initialised(network, Seed::new(0), images.device());
+        let mut trainer = Trainer::new(weights, settings.train.clone(), 1);
+        let (x, y) = images.training.batch(0, 0)?.tensors(images.device())?;
+        trainer.pass(network, (&x, &y), true)?;
+        let began = Instant::now();
+        let mut passes = 0;
+        while passes < 3 || (passes < 10 && began.elapsed() < Duration::from_millis(500)) {
+            trainer.pass(network, (&x, &y), true)?;
+            passes += 1;
+        }
+        let pass = began.elapsed() / passes;
+        let began = Instant::now();
+        let ready = prepare(network, &trainer.weights, images.evaluation());
+        let score = evaluate(&ready, images.validation_batches())?;
+        Ok(Self { pass, score: began.elapsed(), scored_images: score.n })
+    }
+
+    /// Time for `passes` training passes and `scores` candidate scores.
+    pub(super) fn time(&self, passes: usize, scores: usize) -> Duration {
+        self.pass * u32::try_from(passes).unwrap_or(u32::MAX) + self.score * u32::try_from(scores).unwrap_or(u32::MAX)
+    }
+}
+
+/// A duration as a person says it: `45 s`, `3 min 20 s`, `2 h 5 min`.
+pub(super) fn spoken(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..=99 => format!("{seconds} s"),
+        100..=5999 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_said() {
+        let said = |seconds| spoken(Duration::from_secs(seconds));
+        assert_eq!((said(45), said(200), said(7500)), ("45 s".into(), "3 min 20 s".into(), "2 h 5 min".into()));
+    }
+}

@@ -1,0 +1,274 @@
+//! One run of `bitfront search`: every step leaves a file, so the same call continues what was interrupted.
+
+use super::Algorithm;
+use super::History;
+use super::Row;
+use super::RowJournal;
+use super::RunDirectory;
+use super::RunImages;
+use super::Session;
+use super::Settings;
+use super::SharedWeights;
+use super::Status;
+use super::Summary;
+use super::finish::finish;
+use super::one_shot::run_one_shot;
+use super::plan::Pace;
+use super::plan::spoken;
+use super::records;
+use super::repair::Repaired;
+use super::repair::fits;
+use super::supernet::Training;
+use super::supernet::begin;
+use super::supernet::train;
+use crate::cost::Convention;
+use crate::cost::check_feasible;
+use crate::cost::nearest;
+use crate::error::{Error, Result};
+use crate::genome::Genome;
+use crate::models::Weights;
+use crate::progress::Progress;
+use crate::search;
+use crate::search::Nsga2;
+use crate::search::RandomSearch;
+use crate::search::Run;
+use crate::search::StopReason;
+use crate::search::WallClock;
+use crate::seed::Seed;
+use crate::space::NetworkFile;
+use crate::space::Space;
+use crate::train::Ended;
+use crate::train::Sandwich;
+
+/// Runs or continues a search in its folder and returns what it found.
+///
+/// # Errors
+/// Nothing feasible (with `nearest.ron` written), an interrupt (with the state saved), or whatever a step fails with.
+pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session) -> Result<Summary> {
+    settings.check()?;
+    let space = Space::new(settings.space.clone())?;
+    if let Err(error) = check_feasible(&space, Convention::Full, &settings.constraints) {
+        let genome = nearest(&space, Convention::Full, &settings.constraints);
+        let file = NetworkFile::from_network(&space.model_spec(), &space.network(&genome)).text()?;
+        folder.write(&folder.folder().join("nearest.ron"), &file)?;
+        return Err(error);
+    }
+    let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
+    let space = with_classes(space, images.classes(), session)?;
+    let mut history = History::open(&folder.history())?;
+    if settings.algorithm == Algorithm::Fliqs {
+        return run_one_shot(settings, folder, session, &space, &images, &mut history);
+    }
+    state_cost(settings, session, &space, &images, &history)?;
+    let weights = shared_weights(settings, folder, session, &space, &images)?;
+    let mut work = Work { settings, session, space: &space, images: &images, weights: &weights };
+    let stop = work.searched(&mut history)?;
+    work.uniforms(&mut history)?;
+    if settings.random_baseline {
+        work.baseline(&mut history)?;
+    }
+    let ready = |row: &Row| {
+        let network = space.network(&row.genome.0);
+        Ok(crate::train::prepare(&network, &weights, images.evaluation()))
+    };
+    finish(settings, folder, session, &space, &images, &history.rows, &ready, &stop.to_string())
+}
+
+/// The space with a head for this many classes, said where it differs from the space's own.
+fn with_classes(space: Space, classes: usize, session: &Session) -> Result<Space> {
+    let own = space.model_spec().class_count();
+    if own == classes {
+        return Ok(space);
+    }
+    session.say(&format!(
+        "the data has {classes} classes, the space {own}: its last layer is replaced by one of {classes}"
+    ));
+    Space::new(crate::space::SpaceFile { classes: Some(classes), ..space.file().clone() })
+}
+
+/// Says what the run will take, from a short measurement.
+fn state_cost(
+    settings: &Settings,
+    session: &Session,
+    space: &Space,
+    images: &RunImages,
+    history: &History,
+) -> Result<()> {
+    let pace = Pace::measure(&space.network(&space.widest().0), &settings.training(), images)?;
+    let steps = images.training.steps() * settings.train.epochs;
+    let passes = steps * (settings.sandwich + 2);
+    let scores = settings.evaluations * if settings.random_baseline { 2 } else { 1 };
+    let tests = pace.time(0, 1).mul_f64(20.0 * 10_000.0 / pace.scored_images as f64 * 0.5);
+    let total = pace.time(passes, scores) + tests;
+    session.say(&format!(
+        "{}: {} decisions, 10^{:.1} networks; {} on {} threads",
+        settings.space.model,
+        space.decisions().len(),
+        space.log10_count(),
+        settings.algorithm,
+        settings.threads
+    ));
+    session.say(&format!(
+        "cost: train {} epochs of {} steps x {} networks, about {}; score {scores} candidates on {} images, about {}; \
+         test the front, about {}; together about {}",
+        settings.train.epochs,
+        images.training.steps(),
+        settings.sandwich + 2,
+        spoken(pace.time(passes, 0)),
+        pace.scored_images,
+        spoken(pace.time(0, scores)),
+        spoken(tests),
+        spoken(total)
+    ));
+    if !history.rows.is_empty() {
+        session.say(&format!("continuing: {} candidates are scored already", history.rows.len()));
+    }
+    Ok(())
+}
+
+/// The trained supernet: read if it is finished, else trained on from its last snapshot.
+fn shared_weights(
+    settings: &Settings,
+    folder: &RunDirectory,
+    session: &Session,
+    space: &Space,
+    images: &RunImages,
+) -> Result<Weights> {
+    let network = space.network(&space.widest().0);
+    if folder.supernet().exists() {
+        let file = crate::checkpoint::read(folder.supernet())?;
+        return Weights::from_arrays(&network, &file.arrays, session.device);
+    }
+    let seed = Seed::new(settings.seed);
+    let snapshot = folder.state().join("train.safetensors");
+    let training = Training { label: "train", snapshot: &snapshot, seed: seed.child("weights") };
+    let (mut trainer, _) = begin(training, &network, &settings.training(), images.training.steps(), session.device)?;
+    let mut regime = Sandwich::new(space, settings.sandwich, seed.child("sandwich"));
+    if train(training, &mut trainer, &mut regime, images, session)? == Ended::Stopped {
+        session.say(&format!(
+            "time is up after {} of {} training steps; going on with these weights",
+            trainer.step, trainer.total
+        ));
+    }
+    crate::checkpoint::write_safetensors(
+        folder.supernet(),
+        &trainer.weights.to_arrays(),
+        &[("format".to_owned(), "pt".to_owned()), ("model".to_owned(), network.model.clone())].into(),
+    )?;
+    Ok(trainer.weights)
+}
+
+/// What the phases of a search share.
+struct Work<'a> {
+    settings: &'a Settings,
+    session: &'a Session,
+    space: &'a Space,
+    images: &'a RunImages,
+    weights: &'a Weights,
+}
+
+impl Work<'_> {
+    fn evaluator<'b>(&'b self, progress: &'b Progress) -> SharedWeights<'b> {
+        SharedWeights {
+            space: self.space,
+            weights: self.weights,
+            images: self.images,
+            objective: self.settings.objective,
+            constraints: &self.settings.constraints,
+            progress,
+        }
+    }
+
+    /// The feasible uniform genomes.
+    fn uniform_genomes(&self) -> Vec<Genome> {
+        let formats = self.space.formats();
+        formats.into_iter().filter_map(|format| self.space.uniform(format)).map(Genome).collect()
+    }
+
+    /// The run's own search.
+    fn searched(&mut self, history: &mut History) -> Result<StopReason> {
+        let choices = self.space.genome_choices()?;
+        let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
+            Algorithm::Random => Box::new(RandomSearch::new(choices)),
+            Algorithm::Nsga2 | Algorithm::Fliqs => {
+                let first = self.uniform_genomes().into_iter();
+                let first = first.filter(|genome| fits(self.space, &self.settings.constraints, genome)).collect();
+                Box::new(Nsga2::new(choices, self.settings.population)?.starting_with(first)?)
+            }
+        };
+        self.phase(algorithm.as_mut(), history, Status::Searched, "search", self.settings.evaluations)
+    }
+
+    /// Random candidates for comparison, as many as the search evaluated.
+    fn baseline(&mut self, history: &mut History) -> Result<()> {
+        let count = history.rows.iter().filter(|row| row.status == Status::Searched).count();
+        let mut random = RandomSearch::new(self.space.genome_choices()?);
+        self.phase(&mut random, history, Status::Baseline, "random baseline", count).map(|_| ())
+    }
+
+    fn phase(
+        &self,
+        algorithm: &mut dyn search::Algorithm,
+        history: &mut History,
+        status: Status,
+        label: &str,
+        evaluations: usize,
+    ) -> Result<StopReason> {
+        let settings = self.settings;
+        let recorded = records(&history.rows, status, self.space, settings.objective, &settings.constraints);
+        let offset = history.rows.iter().find(|row| row.status == status).map_or(history.rows.len(), |row| row.id);
+        let progress = Progress::new(label, (evaluations.saturating_sub(recorded.len())) as u64, self.session.quiet);
+        let mut evaluator = self.evaluator(&progress);
+        let mut journal = RowJournal {
+            history,
+            space: self.space,
+            status,
+            offset,
+            started: self.session.started,
+            seed: settings.seed,
+        };
+        let mut inside = Repaired { inner: algorithm, space: self.space, constraints: &settings.constraints };
+        let clock = WallClock(self.session.started);
+        let run = Run {
+            seed: Seed::new(settings.seed).child(label),
+            evaluations,
+            deadline: settings.time_budget_s.map(std::time::Duration::from_secs_f64),
+            clock: &clock,
+            interrupted: &crate::interrupt::requested,
+            recorded,
+        };
+        let finished = search::run(&mut inside, &mut evaluator, &mut journal, run)?;
+        progress.finish();
+        match finished.stop {
+            StopReason::Interrupted => Err(Error::Interrupted(format!(
+                ": {} candidates are saved; `bitfront resume` continues",
+                finished.records.len()
+            ))),
+            stop => Ok(stop),
+        }
+    }
+
+    /// Uniform formats that the search has not scored, limits or not: they are what the front is compared with.
+    fn uniforms(&mut self, history: &mut History) -> Result<()> {
+        let known = |rows: &[Row], genome: &Genome| {
+            rows.iter().any(|row| row.status != Status::Baseline && row.genome == *genome)
+        };
+        let missing: Vec<Genome> =
+            self.uniform_genomes().into_iter().filter(|genome| !known(&history.rows, genome)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let progress = Progress::new("uniform formats", missing.len() as u64, self.session.quiet);
+        for genome in missing {
+            self.session.check_interrupt("`bitfront resume` continues")?;
+            let outcome = search::Evaluator::evaluate(&mut self.evaluator(&progress), &genome)?;
+            let id = history.rows.len();
+            let record = search::Record { id: 0, generation: 0, parent: None, genome, outcome };
+            let (space, started, seed) = (self.space, self.session.started, self.settings.seed);
+            let mut journal = RowJournal { history, space, status: Status::Uniform, offset: id, started, seed };
+            search::Journal::append(&mut journal, &record)?;
+        }
+        progress.finish();
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The resolved settings of a run, as `run.ron` keeps them: everything that `resume` needs and a reader wants to know.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::Constraint;
+use crate::cost::Metric;
+use crate::data::DataSource;
+use crate::data::Holdout;
+use crate::error::{Error, Result};
+use crate::space::Space;
+use crate::space::SpaceFile;
+use crate::train::OneShotConfig;
+use crate::train::TrainConfig;
+
+/// How candidates are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// One supernet, then NSGA-II over the shared weights.
+    #[default]
+    Nsga2,
+    /// One supernet, then random candidates.
+    Random,
+    /// FLIQS: formats and weights in one training run for each target cost.
+    Fliqs,
+}
+
+/// The algorithms by name.
+const ALGORITHMS: [(Algorithm, &str); 3] =
+    [(Algorithm::Nsga2, "nsga2"), (Algorithm::Random, "random"), (Algorithm::Fliqs, "fliqs")];
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(ALGORITHMS.iter().find(|(algorithm, _)| algorithm == self).map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = ALGORITHMS.iter().find(|(_, name)| *name == text).map(|(algorithm, _)| *algorithm);
+        found.ok_or_else(|| Error::unknown_name("--algorithm", text, ALGORITHMS.iter().map(|(_, name)| *name)))
+    }
+}
+
+/// What training on a data set follows from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainSettings {
+    /// Root of all random streams.
+    pub seed: u64,
+    /// The images.
+    pub data: DataSource,
+    /// Training images held out for validation.
+    pub validation: Holdout,
+    /// Training images from which batch-norm statistics and ranges are taken.
+    pub calibration: usize,
+    /// How the weights are trained.
+    pub train: TrainConfig,
+}
+
+/// Everything a run follows from. Two runs with equal settings, threads included, give equal results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Version of bitfront that started the run.
+    pub version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Root of all random streams.
+    pub seed: u64,
+    /// Threads of libtorch and of our own kernels; results are bit-equal only for equal threads.
+    pub threads: usize,
+    /// Where tensors live, `cpu` or `cuda:N`.
+    pub device: String,
+    /// The search space.
+    pub space: SpaceFile,
+    /// The images.
+    pub data: DataSource,
+    /// Training images held out for validation.
+    pub validation: Holdout,
+    /// How candidates are found.
+    pub algorithm: Algorithm,
+    /// Whether a random search with as many evaluations runs beside it.
+    pub random_baseline: bool,
+    /// How the weights are trained.
+    pub train: TrainConfig,
+    /// Random candidates a training step beside the widest and the narrowest.
+    pub sandwich: usize,
+    /// Candidates to evaluate.
+    pub evaluations: usize,
+    /// Candidates a generation.
+    pub population: usize,
+    /// The cost that the front trades against accuracy.
+    pub objective: Metric,
+    /// Hard limits.
+    pub constraints: Vec<Constraint>,
+    /// FLIQS: target costs as shares of the uniform 8-bit cost.
+    pub targets: Vec<f64>,
+    /// FLIQS: whether each uniform format is trained too, to compare with.
+    pub train_uniform: bool,
+    /// FLIQS: reward and policy.
+    pub one_shot: OneShotConfig,
+    /// Seconds after which training and search stop, whatever is left.
+    pub time_budget_s: Option<f64>,
+    /// Images from which a candidate's batch-norm statistics and ranges are taken.
+    pub calibration: usize,
+}
+
+impl Settings {
+    /// The part that a training needs.
+    pub fn training(&self) -> TrainSettings {
+        TrainSettings {
+            seed: self.seed,
+            data: self.data.clone(),
+            validation: self.validation,
+            calibration: self.calibration,
+            train: self.train.clone(),
+        }
+    }
+
+    /// Refuses values that cannot run.
+    ///
+    /// # Errors
+    /// Names the option and its range.
+    pub fn check(&self) -> Result<()> {
+        Space::new(self.space.clone())?;
+        self.train.check()?;
+        let at_least = |key: &str, value: usize, least: usize| {
+            if value < least { Err(Error::bad_value(key, value, format!("must be at least {least}"))) } else { Ok(()) }
+        };
+        at_least("--evaluations", self.evaluations, 1)?;
+        at_least("--population", self.population, 2)?;
+        at_least("--threads", self.threads, 1)?;
+        at_least("--calibration", self.calibration, 2)?;
+        let traded = [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits];
+        if !traded.contains(&self.objective) {
+            let known = traded.map(|metric| metric.to_string()).join(", ");
+            return Err(Error::bad_value("--objective", self.objective, format!("must be one of {known}")));
+        }
+        if self.algorithm == Algorithm::Fliqs {
+            if self.targets.is_empty() {
+                return Err(Error::bad_value(
+                    "--targets",
+                    "",
+                    "FLIQS needs at least one target, a share of the int8 cost",
+                ));
+            }
+            for &target in &self.targets {
+                if !(target > 0.0 && target <= 1.0) {
+                    return Err(Error::bad_value("--targets", target, "a share of the int8 cost above 0, at most 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As RON text.
+    ///
+    /// # Errors
+    /// Never for valid settings; a serializer failure is passed on.
+    pub fn to_ron(&self) -> Result<String> {
+        ron::ser::to_string_pretty(self, ron::ser::PrettyConfig::new())
+            .map_err(|error| Error::Failed(format!("cannot write the settings as RON: {error}")))
+    }
+
+    /// Reads `run.ron`.
+    ///
+    /// # Errors
+    /// The file is missing or not such settings; the message has the line.
+    pub fn load(path: &std::path::Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        ron::from_str(&text).map_err(|error| Error::bad_file(path, error.to_string()))
+    }
+}

@@ -1,0 +1,107 @@
+//! `bitfront train`: one network, from scratch or from given weights, tested once at the end.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::RunDirectory;
+use super::RunImages;
+use super::Session;
+use super::TrainSettings;
+use super::plan::Pace;
+use super::plan::spoken;
+use super::supernet::Training;
+use super::supernet::begin;
+use super::supernet::train;
+use crate::cost::Convention;
+use crate::cost::Costs;
+use crate::error::{Error, Result};
+use crate::models::Weights;
+use crate::network::Network;
+use crate::seed::Seed;
+use crate::train::Ended;
+use crate::train::Single;
+use crate::train::evaluate;
+use crate::train::prepare;
+
+/// What training one network gave.
+#[derive(Clone, Debug, Serialize)]
+pub struct SingleResult {
+    /// Test top-1 in percent.
+    pub top1: f64,
+    /// Test top-5 in percent.
+    pub top5: f64,
+    /// Test loss.
+    pub loss: f64,
+    /// Test images.
+    pub n: usize,
+    /// Validation top-1 in percent.
+    pub validation_top1: f64,
+    /// The network's costs.
+    #[serde(flatten)]
+    pub costs: Costs,
+}
+
+/// Trains `network` with the settings' training part and writes its weights into the folder.
+///
+/// # Errors
+/// Whatever a step fails with; an interrupt, after the state is saved.
+pub fn train_single(
+    settings: &TrainSettings,
+    network: &Network,
+    from: Option<&Path>,
+    folder: &RunDirectory,
+    session: &Session,
+) -> Result<SingleResult> {
+    settings.train.check()?;
+    let images = RunImages::load(settings, network, session.device)?;
+    if images.classes() != network.classes {
+        let (have, want) = (images.classes(), network.classes);
+        let expected =
+            format!("it has {have} classes, the network {want}; give a network file with `classes: Some({have})`");
+        return Err(Error::bad_value("--data", &settings.data, expected));
+    }
+    let pace = Pace::measure(network, settings, &images)?;
+    let steps = images.training.steps();
+    session.say(&format!(
+        "cost: {} epochs of {steps} steps, about {}",
+        settings.train.epochs,
+        spoken(pace.time(steps * settings.train.epochs, 1))
+    ));
+    let snapshot = folder.state().join("train.safetensors");
+    let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
+    let (mut trainer, state) = begin(training, network, settings, steps, session.device)?;
+    if let (Some(path), None) = (from, state) {
+        let file = crate::checkpoint::read(path)?;
+        crate::checkpoint::match_names(&network.parameters(), &file).check(false, path)?;
+        trainer.weights = Weights::from_arrays(network, &file.arrays, session.device)?;
+    }
+    let ended = train(training, &mut trainer, &mut Single(network.clone()), &images, session)?;
+    if ended == Ended::Stopped {
+        return Err(Error::Interrupted(": the time budget is spent; the state is saved".into()));
+    }
+    crate::checkpoint::write_safetensors(folder.supernet(), &trainer.weights.to_arrays(), &[].into())?;
+    let ready = prepare(network, &trainer.weights, images.evaluation());
+    let validation = evaluate(&ready, images.validation_batches())?;
+    let test = evaluate(&ready, images.test(network)?.epoch(0, 0))?;
+    Ok(SingleResult {
+        top1: test.top1,
+        top5: test.top5,
+        loss: test.loss,
+        n: test.n,
+        validation_top1: validation.top1,
+        costs: Costs::of(network, Convention::Full),
+    })
+}
+
+/// Test top-1, in percent, of a network on finished weights of a run, made ready as the run's candidates are.
+///
+/// # Errors
+/// The weights or images cannot be read or do not fit.
+pub fn tested_top1(settings: &TrainSettings, network: &Network, weights: &Path, session: &Session) -> Result<f64> {
+    let images = RunImages::load(settings, network, session.device)?;
+    let file = crate::checkpoint::read(weights)?;
+    let weights = Weights::from_arrays(network, &file.arrays, session.device)?;
+    let ready = prepare(network, &weights, images.evaluation());
+    Ok(evaluate(&ready, images.test(network)?.epoch(0, 0))?.top1)
+}

@@ -1,0 +1,76 @@
+//! Training a run's shared weights, once, resumably.
+
+use std::path::Path;
+
+use tch::Device;
+
+use super::RunImages;
+use super::Session;
+use super::TrainSettings;
+use crate::error::Result;
+use crate::models::Weights;
+use crate::network::Network;
+use crate::progress::Progress;
+use crate::seed::Seed;
+use crate::train::Ended;
+use crate::train::Regime;
+use crate::train::Snapshot;
+use crate::train::Trainer;
+use crate::train::run;
+
+/// One training of a run: what it is called, where its snapshot lies, from which stream its weights start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Training<'a> {
+    /// Label of the progress bar.
+    pub(super) label: &'a str,
+    /// Snapshot file; also where the finished weights are.
+    pub(super) snapshot: &'a Path,
+    /// Stream of the initial weights.
+    pub(super) seed: Seed,
+}
+
+/// A trainer at the start, or where the snapshot left it; and the regime's state in that snapshot.
+///
+/// # Errors
+/// The snapshot is damaged or of another network.
+pub(super) fn begin(
+    training: Training<'_>,
+    network: &Network,
+    settings: &TrainSettings,
+    steps: usize,
+    device: Device,
+) -> Result<(Trainer, Option<String>)> {
+    let total = steps * settings.train.epochs;
+    if !training.snapshot.exists() {
+        let weights = Weights::initialised(network, training.seed, device);
+        return Ok((Trainer::new(weights, settings.train.clone(), total), None));
+    }
+    let snapshot = Snapshot::load(training.snapshot)?;
+    let weights = Weights::from_arrays(network, &snapshot.arrays, device)?;
+    let mut trainer = Trainer::new(weights, settings.train.clone(), total);
+    snapshot.restore(&mut trainer);
+    Ok((trainer, Some(snapshot.regime)))
+}
+
+/// Trains to the end, or until the user or the clock wants to stop.
+///
+/// # Errors
+/// Whatever [`run`] fails with; an interrupt, after the state is saved.
+pub(super) fn train(
+    training: Training<'_>,
+    trainer: &mut Trainer,
+    regime: &mut dyn Regime,
+    images: &RunImages,
+    session: &Session,
+) -> Result<Ended> {
+    if trainer.step >= trainer.total {
+        return Ok(Ended::Finished);
+    }
+    let left = (trainer.total - trainer.step) as u64;
+    let progress = Progress::new(training.label, left, session.quiet);
+    let stop = || session.should_stop();
+    let ended = run(trainer, regime, &images.training, Some(training.snapshot), &progress, &stop)?;
+    progress.finish();
+    session.check_interrupt("the state is saved; `bitfront resume` continues it")?;
+    Ok(ended)
+}
