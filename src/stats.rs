@@ -1,4 +1,7 @@
-//! Small statistics with stated definitions: median, spread, rank correlation, the verdict over seeds.
+//! Small statistics with stated definitions: median, spread, the verdict over seeds, the bootstrap.
+
+use rand::Rng;
+use rand::RngExt;
 
 /// Middle value of a sample (mean of the two middle ones for an even count); `None` when empty.
 pub fn median(sample: &[f64]) -> Option<f64> {
@@ -60,9 +63,64 @@ pub fn verdict(differences: &[f64]) -> Verdict {
     }
 }
 
+/// 95 % percentile bootstrap interval of the mean (Efron, "Bootstrap methods: another look at the jackknife", Annals
+/// of Statistics 7(1), 1979): the 2.5 % and 97.5 % quantiles of the means of `resamples` samples, drawn from the sample
+/// with replacement and as large as it. Too narrow for few values: of five normal ones it covers the mean 84 times in
+/// 100, of three 75 times.
+///
+/// `None` below two values, which have no spread to draw from, and without resamples.
+pub fn bootstrap_interval(sample: &[f64], resamples: usize, rng: &mut impl Rng) -> Option<(f64, f64)> {
+    if sample.len() < 2 {
+        return None;
+    }
+    let mut resampled_mean =
+        |_| (0..sample.len()).map(|_| sample[rng.random_range(0..sample.len())]).sum::<f64>() / sample.len() as f64;
+    let means: Vec<f64> = (0..resamples).map(&mut resampled_mean).collect();
+    Some((quantile(&means, 0.025)?, quantile(&means, 0.975)?))
+}
+
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use rand_distr::Distribution;
+    use rand_distr::StandardNormal;
+
     use super::*;
+
+    #[test]
+    fn bootstrap_means_of_coin_flips_are_binomial() {
+        // 50 ones in 100: 100 x mean is Binomial(100, 1/2), with P(X <= 39) = 0.0176 and P(X <= 40) = 0.0284, so its
+        // 2.5 % quantile is 40 and, by symmetry, its 97.5 % quantile 60.
+        let sample: Vec<f64> = (0..100).map(|i| f64::from(i % 2)).collect();
+        let (low, high) = bootstrap_interval(&sample, 20_000, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert!((low - 0.4).abs() < 1e-9 && (high - 0.6).abs() < 1e-9, "{low} {high}");
+    }
+
+    #[test]
+    fn bootstrap_intervals_cover_the_true_mean() {
+        // Percentile intervals of 30 normal values cover near 93.5 %; 400 trials have a deviation of 1.2 points, so a
+        // false alarm on [89, 98] is a matter of 3.6 deviations.
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let covered = (0..400)
+            .filter(|_| {
+                let sample: Vec<f64> =
+                    (0..30).map(|_| 5.0 + Distribution::<f64>::sample(&StandardNormal, &mut rng)).collect();
+                let (low, high) = bootstrap_interval(&sample, 500, &mut rng).unwrap();
+                low <= 5.0 && 5.0 <= high
+            })
+            .count();
+        assert!((356..=392).contains(&covered), "{covered} of 400");
+    }
+
+    #[test]
+    fn bootstrap_of_few_or_equal_values() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        assert_eq!(bootstrap_interval(&[], 100, &mut rng), None);
+        assert_eq!(bootstrap_interval(&[1.0], 100, &mut rng), None);
+        assert_eq!(bootstrap_interval(&[1.0, 2.0], 0, &mut rng), None);
+        assert_eq!(bootstrap_interval(&[2.5; 4], 100, &mut rng), Some((2.5, 2.5)));
+    }
 
     #[test]
     fn quantiles_by_hand() {
