@@ -17,6 +17,12 @@ fn main() {
     } else {
         env::var_os("LIBTORCH_LIB").or_else(|| env::var_os("LIBTORCH")).map(|home| PathBuf::from(home).join("lib"))
     };
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let version = lock.split("name = \"tch\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    println!("cargo:rustc-env=BITFRONT_TCH={}", version.unwrap_or("unknown"));
+    let named = folder.as_ref().map_or_else(|| "unknown".to_owned(), |folder| folder.display().to_string());
+    println!("cargo:rustc-env=BITFRONT_LIBTORCH={named}");
     if let Some(folder) = folder {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }

@@ -7,19 +7,39 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`error`], [`stats`], [`seed`] |
-//! | 1 | [`formats`], [`pareto`], [`checkpoint`] |
+//! | 0 | [`atomic`], [`error`], [`genome`], [`interrupt`], [`progress`], [`ron_text`], [`seed`], [`stats`] |
+//! | 1 | [`checkpoint`], [`formats`], [`pareto`] |
 //! | 2 | [`network`] |
 //! | 3 | [`space`] |
-//! | 4 | [`cost`], [`quant`], [`data`] |
-//! | 5 | [`search`], [`layers`] |
+//! | 4 | [`cost`], [`data`], [`quant`] |
+//! | 5 | [`layers`], [`search`] |
 //! | 6 | [`models`] |
 //! | 7 | [`train`] |
 //! | 8 | [`engine`], [`report`] |
 //! | 9 | [`cli`] |
 
+pub mod atomic;
+pub mod checkpoint;
+pub mod cli;
+pub mod cost;
+pub mod data;
+
+pub mod engine;
 pub mod error;
 pub mod formats;
+pub mod genome;
+pub mod interrupt;
+pub mod layers;
+pub mod models;
 pub mod network;
+pub mod pareto;
+pub mod progress;
+pub mod quant;
+
+pub mod report;
+pub mod ron_text;
+pub mod search;
 pub mod seed;
+pub mod space;
 pub mod stats;
+pub mod train;

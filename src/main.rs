@@ -1,3 +1,17 @@
-fn main() {
-    println!("{:?}", tch::Tensor::from(1f32));
+//! The `bitfront` program.
+
+use std::process::ExitCode;
+
+use bitfront::cli::Cli;
+use bitfront::cli::run;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
 }

@@ -1,0 +1,49 @@
+//! `bitfront bench`: measurements of bitfront itself, one file each.
+
+mod demo;
+mod one_shot;
+mod search;
+mod step;
+
+use clap::{Args, Subcommand};
+
+use super::Common;
+use crate::error::Result;
+
+/// Measure bitfront itself.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: BenchCommand,
+}
+
+/// What can be measured.
+#[derive(Subcommand, Debug)]
+pub enum BenchCommand {
+    /// Search algorithms on a table of finished networks: exact regret against random search
+    #[command(after_help = "Example:\n  bitfront bench search --table nas-bench-macro_cifar10.json --seeds 20")]
+    Search(search::SearchBenchArgs),
+    /// The demo search over seeds: hypervolume against uniform formats and random search
+    #[command(after_help = "Example:\n  bitfront bench demo --seeds 5 --write results/demo.md")]
+    Demo(demo::DemoArgs),
+    /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
+    #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
+    Fliqs(one_shot::FliqsArgs),
+    /// Time and memory of a training step in each format, against float32
+    #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
+    Step(step::StepArgs),
+}
+
+/// Runs the chosen benchmark and prints a table, or one JSON object.
+///
+/// # Errors
+/// Whatever the measured part fails with.
+pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
+    match &args.what {
+        BenchCommand::Search(options) => search::run(options, common.json),
+        BenchCommand::Demo(options) => demo::run(options, common),
+        BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Step(options) => step::run(options, common),
+    }
+}

@@ -1,0 +1,97 @@
+//! Options that every verb takes, and what follows from them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use crate::atomic::write_atomically;
+use crate::engine::Session;
+use crate::engine::device;
+use crate::engine::set_threads;
+use crate::error::{Error, Result};
+use crate::interrupt;
+
+/// Options of every verb.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Root of all random streams
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder of the run [default: runs/SPACE-N]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace the run that --out holds
+    #[arg(long, global = true)]
+    pub force: bool,
+    /// Where to compute: cpu or cuda:N
+    #[arg(long, global = true, default_value = "cpu")]
+    pub device: String,
+    /// Threads [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// One JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More on stderr
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+impl Common {
+    /// Number of threads: as given, or one a core.
+    ///
+    /// # Errors
+    /// Zero threads.
+    pub fn thread_count(&self) -> Result<usize> {
+        match self.threads {
+            Some(0) => Err(Error::bad_value("--threads", 0, "must be at least 1")),
+            Some(threads) => Ok(threads),
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
+
+    /// Sets threads, device and the Ctrl-C handler up.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub fn session(&self, threads: usize, time_budget_s: Option<f64>) -> Result<Session> {
+        let device = device(&self.device)?;
+        set_threads(threads)?;
+        interrupt::install()?;
+        Ok(Session { device, quiet: self.quiet, started: Instant::now(), time_budget_s })
+    }
+
+    /// A line on stderr that only `-v` asks for.
+    pub fn detail(&self, line: &str) {
+        if self.verbose {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Prints a result on stdout; a reader that closed the pipe is no failure.
+///
+/// # Errors
+/// stdout cannot be written.
+pub fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a benchmark's Markdown where `--write` says, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_result(path: Option<&Path>, text: &str) -> Result<()> {
+    match path {
+        Some(path) => write_atomically(path, |out| out.write_all(text.as_bytes())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line: one file a verb; arguments in, results on stdout.
+
+pub mod bench;
+pub mod common;
+pub mod cost;
+pub mod doctor;
+pub mod eval;
+pub mod formats;
+pub mod network_choice;
+pub mod report;
+pub mod search;
+pub mod train;
+
+use clap::{Parser, Subcommand};
+
+pub use common::Common;
+
+use crate::error::Result;
+
+/// Finds the best quantized network for a device.
+///
+/// One weight-sharing supernet is trained on your images with every layer in sampled number formats (int2-int8,
+/// fp4-fp8). It is searched once, under hard cost limits. The result is a Pareto front: networks of which none is both
+/// cheaper and more accurate than another.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "From data to a front:
+  bitfront search                            the demo: real images, a front in minutes
+  bitfront search --data cifar10:DIR --space search_spaces/resnet20_cifar10.ron \\
+      --constraint 'gbops<=1.0'              your images, your limit
+  bitfront report runs/resnet8_fashion-1             the table and the picture again
+  bitfront train --config runs/resnet8_fashion-1/front/17.ron    one network of the front, from scratch
+`bitfront <command> --help` shows every option with an example."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Search a space of networks for its Pareto front
+    Search(Box<search::SearchArgs>),
+    /// Continue an interrupted run
+    Resume(search::ResumeArgs),
+    /// Train one network
+    Train(train::TrainArgs),
+    /// Measure a network's accuracy on test images
+    Eval(eval::EvalArgs),
+    /// Count a network's multiplications, bit operations, size and memory
+    Cost(cost::CostArgs),
+    /// Print a finished run's table and draw its picture again
+    Report(report::ReportArgs),
+    /// List number formats, show their values, round numbers
+    Formats(formats::FormatsArgs),
+    /// Measure bitfront itself
+    Bench(bench::BenchArgs),
+    /// Check the installation and say how to mend it
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// Whatever the verb fails with.
+pub fn run(cli: &Cli) -> Result<()> {
+    let common = &cli.common;
+    match &cli.verb {
+        Verb::Search(args) => search::run(args, common),
+        Verb::Resume(args) => search::resume(args, common),
+        Verb::Train(args) => train::run(args, common),
+        Verb::Eval(args) => eval::run(args, common),
+        Verb::Cost(args) => cost::run(args, common.json),
+        Verb::Report(args) => report::run(args, common),
+        Verb::Formats(args) => formats::run(args, common.json),
+        Verb::Bench(args) => bench::run(args, common),
+        Verb::Doctor(args) => doctor::run(args, common),
+    }
+}

@@ -1,0 +1,85 @@
+//! Options that name one network: a model in one format, or a network file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::data::DataSource;
+use crate::error::{Error, Result};
+use crate::formats::Format;
+use crate::formats::QuantSpec;
+use crate::network::ModelName;
+use crate::network::ModelSpec;
+use crate::network::Network;
+use crate::network::build;
+use crate::space::NetworkFile;
+
+/// Which network.
+#[derive(Args, Clone, Debug)]
+pub struct NetworkChoice {
+    /// Model by name
+    #[arg(long, required_unless_present = "config", conflicts_with = "config")]
+    pub model: Option<ModelName>,
+    /// One network (RON), as a search writes to front/
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
+    pub config: Option<PathBuf>,
+    /// Format of every layer's weights and activations, first and last included [default: float32]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR
+    #[arg(long, default_value = "fashion-mnist-mini")]
+    pub data: DataSource,
+    /// Mean of each channel, for pixels in [0, 1], instead of the model's
+    #[arg(long, value_delimiter = ',', value_name = "M,...")]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, instead of the model's
+    #[arg(long, value_delimiter = ',', value_name = "S,...")]
+    pub std: Option<Vec<f32>>,
+}
+
+impl NetworkChoice {
+    /// The network, its formats set.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a value that does not fit.
+    pub fn network(&self) -> Result<Network> {
+        let mut network = match (&self.config, self.model) {
+            (Some(path), _) => NetworkFile::load(path)?.to_network()?,
+            (None, Some(model)) => build(&self.model_spec(model))?,
+            (None, None) => {
+                return Err(Error::bad_value("--model", "", "name a model, or a network file with --config"));
+            }
+        };
+        if let Some(format) = self.format {
+            let layers = network.weighted().len();
+            network.assign(&vec![QuantSpec::per_channel(format); layers], &vec![QuantSpec::per_tensor(format); layers]);
+        }
+        let channels = network.input.c;
+        for (key, given, own) in
+            [("--mean", &self.mean, &mut network.transform.mean), ("--std", &self.std, &mut network.transform.std)]
+        {
+            if let Some(values) = given {
+                if values.len() != channels || values.iter().any(|value| !value.is_finite()) {
+                    let expected = format!("{channels} finite numbers, one a channel, joined by commas");
+                    return Err(Error::bad_value(key, format!("{values:?}"), expected));
+                }
+                own.clone_from(values);
+            }
+        }
+        if network.transform.std.iter().any(|&value| value <= 0.0) {
+            return Err(Error::bad_value("--std", format!("{:?}", network.transform.std), "must be above 0"));
+        }
+        Ok(network)
+    }
+
+    /// The embedded images are small and grey; a small model takes their shape.
+    fn model_spec(&self, model: ModelName) -> ModelSpec {
+        let spec = ModelSpec::new(model);
+        let grey = matches!(self.data, DataSource::FashionMnistMini | DataSource::Idx(_));
+        if grey && matches!(model, ModelName::SmallResnet { .. }) {
+            ModelSpec { resolution: Some(28), channels: Some(1), ..spec }
+        } else {
+            spec
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `bitfront search` and `bitfront resume`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Common;
+use super::report::show;
+use crate::cost::Constraint;
+use crate::cost::Metric;
+use crate::data::DataSource;
+use crate::data::Holdout;
+use crate::engine::Algorithm;
+use crate::engine::RunDirectory;
+use crate::engine::Settings;
+use crate::engine::run_search;
+use crate::error::{Error, Result};
+use crate::search::EntropyShape;
+use crate::space::Overrides;
+use crate::space::SpaceFile;
+use crate::train::OneShotConfig;
+use crate::train::TrainConfig;
+
+/// Search a space of networks for its Pareto front.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  bitfront search
+  bitfront search --constraint 'gbops<=0.2' --constraint 'size_mb<=0.05' --out runs/small
+  bitfront search --algorithm fliqs --targets 0.35,0.5,0.75
+  bitfront search --space search_spaces/resnet20_cifar10.ron --data cifar10:DIR --pin 'layer3.*=int8' --forbid fp4")]
+pub struct SearchArgs {
+    /// Search space (RON) [default: the demo, ResNet-8 on Fashion-MNIST]
+    #[arg(long, value_name = "FILE")]
+    pub space: Option<PathBuf>,
+    /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR [default: the space's, else fashion-mnist-mini]
+    #[arg(long)]
+    pub data: Option<DataSource>,
+    /// Training images held out to choose by: a number or a share
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub validation: Holdout,
+    /// Hard limit such as 'gbops<=0.1'; repeat for several
+    #[arg(long, value_name = "LIMIT")]
+    pub constraint: Vec<Constraint>,
+    /// Cost that the front trades against accuracy: gbops, size_mb, act_mem_kb or avg_w_bits
+    #[arg(long, value_name = "COST", default_value = "gbops")]
+    pub objective: Metric,
+    /// How to search: nsga2, random or fliqs
+    #[arg(long, default_value = "nsga2")]
+    pub algorithm: Algorithm,
+    /// fliqs: target costs as shares of the int8 cost, one training each
+    #[arg(long, value_delimiter = ',', value_name = "SHARES", default_value = "0.35,0.5,0.75")]
+    pub targets: Vec<f64>,
+    /// fliqs: how the entropy penalty grows: cosine, linear, constant, heaviside or none
+    #[arg(long, value_name = "SHAPE", default_value = "cosine")]
+    pub entropy: EntropyShape,
+    /// fliqs: weight of the cost in the reward
+    #[arg(long, default_value_t = OneShotConfig::default().beta)]
+    pub beta: f64,
+    /// fliqs: leave out the trainings of the uniform formats
+    #[arg(long)]
+    pub no_uniform: bool,
+    /// Also run a random search with as many evaluations
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<Algorithm>,
+    /// Candidates to evaluate
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub evaluations: usize,
+    /// Candidates a generation
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub population: usize,
+    /// Time after which training and search stop: 90s, 10m or 2h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub time_budget: Option<f64>,
+    /// Fix layers to a format: 'layer3.*=int8'; repeat for several
+    #[arg(long, value_name = "LAYERS=FORMAT")]
+    pub pin: Vec<String>,
+    /// Take a format out of the space; repeat for several
+    #[arg(long, value_name = "FORMAT")]
+    pub forbid: Vec<String>,
+    /// The formats to choose from, instead of the space's
+    #[arg(long, value_delimiter = ',', value_name = "FORMATS")]
+    pub formats: Vec<String>,
+    /// Random candidates a training step, beside the widest and the narrowest
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub sandwich: usize,
+    /// Training images from which a candidate's batch-norm statistics and ranges are taken
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub calibration: usize,
+    /// How to train.
+    #[command(flatten)]
+    pub training: TrainingArgs,
+}
+
+/// Options of a training.
+#[derive(Args, Clone, Debug)]
+pub struct TrainingArgs {
+    /// Passes over the training images
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().epochs)]
+    pub epochs: usize,
+    /// Images a training step
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().batch)]
+    pub batch: usize,
+    /// Learn the clips of activations (LSQ) instead of recording their ranges
+    #[arg(long)]
+    pub learned_ranges: bool,
+    /// Highest learning rate
+    #[arg(long, default_value_t = TrainConfig::default().lr)]
+    pub lr: f64,
+}
+
+impl TrainingArgs {
+    /// As the engine takes it.
+    pub fn config(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            learned_ranges: self.learned_ranges,
+            ..TrainConfig::default()
+        }
+    }
+}
+
+/// Continue an interrupted run.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  bitfront resume runs/resnet8_fashion-1")]
+pub struct ResumeArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Time after which training and search stop, from now
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub time_budget: Option<f64>,
+}
+
+/// Reads `90s`, `10m` or `2h` as seconds.
+///
+/// # Errors
+/// Any other text.
+pub fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
+    let parts = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(*unit)?, factor)));
+    let value = parts.and_then(|(number, factor)| Some(number.parse::<f64>().ok()? * factor));
+    value
+        .filter(|seconds| seconds.is_finite() && *seconds > 0.0)
+        .ok_or_else(|| "expected a number above 0 with its unit, such as 90s, 10m or 2h".into())
+}
+
+/// Starts a search.
+///
+/// # Errors
+/// Whatever the run fails with.
+pub fn run(args: &SearchArgs, common: &Common) -> Result<()> {
+    let settings = settings(args, common)?;
+    settings.check()?;
+    let session = common.session(settings.threads, settings.time_budget_s)?;
+    let name = args.space.as_ref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| "resnet8_fashion".to_owned());
+    let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
+    folder.write(&folder.config(), &settings.to_ron()?)?;
+    session.say(&format!("run: {}", folder.folder().display()));
+    show(&run_search(&settings, &folder, &session)?, &folder, common)
+}
+
+/// Continues a search.
+///
+/// # Errors
+/// Whatever the run fails with.
+pub fn resume(args: &ResumeArgs, common: &Common) -> Result<()> {
+    let folder = RunDirectory::open(&args.run)?;
+    let mut settings = Settings::load(&folder.config())?;
+    settings.time_budget_s = args.time_budget;
+    if common.threads.is_some_and(|threads| threads != settings.threads) {
+        let kept = format!("the run was started with {}; results are equal only for equal threads", settings.threads);
+        return Err(Error::bad_value("--threads", common.thread_count()?, kept));
+    }
+    let common = &Common { device: settings.device.clone(), ..common.clone() };
+    let session = common.session(settings.threads, settings.time_budget_s)?;
+    show(&run_search(&settings, &folder, &session)?, &folder, common)
+}
+
+/// The settings a command line stands for.
+///
+/// # Errors
+/// A space or value that cannot be used.
+pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
+    let file = match &args.space {
+        Some(path) => SpaceFile::load(path)?,
+        None => SpaceFile::demo()?,
+    };
+    let overrides = Overrides { formats: args.formats.clone(), forbid: args.forbid.clone(), pins: args.pin.clone() };
+    let space = overrides.apply(file)?;
+    let data = match (&args.data, &space.data) {
+        (Some(data), _) => data.clone(),
+        (None, Some(text)) => text.parse()?,
+        (None, None) => DataSource::default(),
+    };
+    let random_baseline = match args.baseline {
+        None => false,
+        Some(Algorithm::Random) => true,
+        Some(other) => return Err(Error::bad_value("--baseline", other, "only `random` is a baseline")),
+    };
+    Ok(Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args().collect(),
+        seed: common.seed,
+        threads: common.thread_count()?,
+        device: common.device.clone(),
+        space,
+        data,
+        validation: args.validation,
+        algorithm: args.algorithm,
+        random_baseline,
+        train: args.training.config(),
+        sandwich: args.sandwich,
+        evaluations: args.evaluations,
+        population: args.population,
+        objective: args.objective,
+        constraints: args.constraint.clone(),
+        targets: args.targets.clone(),
+        train_uniform: !args.no_uniform,
+        one_shot: OneShotConfig { entropy: args.entropy, beta: args.beta, ..OneShotConfig::default() },
+        time_budget_s: args.time_budget,
+        calibration: args.calibration,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(seconds("90s"), Ok(90.0));
+        assert_eq!(seconds("1.5m"), Ok(90.0));
+        assert_eq!(seconds("2h"), Ok(7200.0));
+        for wrong in ["90", "m", "-1s", "nans", "0s", "1d"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
