@@ -1,1 +1,19 @@
+//! One test program: libtorch is linked once. A file of this folder that is not listed here never runs.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails its test by panicking")]
 
+/// Checkpoint files of every kind, whole and damaged.
+mod checkpoint;
+/// What evaluation and training compute.
+mod evaluation;
+/// Every format against ml_dtypes.
+mod formats_conformance;
+/// Ctrl-C as a real signal.
+mod interrupt;
+/// Imports point down the floors.
+mod layering;
+/// A search as a user runs it.
+mod run_directory;
+/// The search loop through its public face.
+mod search_loop;
+/// Real data that may not go into the repository.
+mod shared_data;
