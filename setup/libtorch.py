@@ -3,7 +3,7 @@
 The library comes from the PyTorch wheel on the package index, fetched by pip
 with its hash required. Each finished download is kept in .libtorch/wheels until
 everything is unpacked, so an interrupted run continues where it stopped.
-On Linux x86-64 the wheel is the CUDA build: only its CPU libraries are kept,
+On Linux the wheel is the CUDA build: only its CPU libraries are kept,
 with the two small NVIDIA wheels that libtorch_cpu.so names as needed.
 """
 
@@ -31,9 +31,17 @@ LINUX_X86_64 = [
     ("nvidia-cuda-cupti==13.0.85", "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8", 11,
      "manylinux_2_25_x86_64", ["libcupti.so.13"]),
 ]
+# Not tried yet: we have no such machine.
 LINUX_ARM64 = [
     ("torch==2.13.0", "572df8be8ffb4599c88cbd6a0726f1f854f4da65d2e3c09f0e2c2283333cd6d4", 427,
-     "manylinux_2_28_aarch64", None),
+     "manylinux_2_28_aarch64",
+     ["libtorch.so", "libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libarm_compute.so", "libarm_compute_graph.so",
+      "libgfortran.so.5", "libnvpl_blas_core.so.0", "libnvpl_blas_lp64_gomp.so.0", "libnvpl_lapack_core.so.0",
+      "libnvpl_lapack_lp64_gomp.so.0"]),
+    ("nvidia-cuda-runtime==13.0.96", "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55", 3,
+     "manylinux2014_aarch64", ["libcudart.so.13"]),
+    ("nvidia-cuda-cupti==13.0.85", "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151", 11,
+     "manylinux_2_25_aarch64", ["libcupti.so.13"]),
 ]
 MACOS_ARM64 = [
     ("torch==2.13.0", "2fe228aba290d14b9f31b049be550dbd469c3fd3013d7a19705b30454da97027", 111,
