@@ -15,8 +15,8 @@ use crate::network::Network;
 use crate::seed::Seed;
 use crate::train::Evaluation;
 
-/// Images a batch when candidates are scored.
-const SCORING_BATCH: usize = 250;
+/// Most images a batch when candidates are scored: small enough that a layer's output stays in cache.
+const SCORING_BATCH: usize = 128;
 
 /// Batches in memory: images and labels.
 type Batches = Vec<(Tensor, Tensor)>;
@@ -53,11 +53,11 @@ impl RunImages {
         let augment = Some(settings.data.augment(network.input.h));
         let training = make(parts.train, settings.train.batch)?.for_training(seed.child("batches"), augment).on(device);
         let scoring = make(parts.validation.clone(), SCORING_BATCH)?.on(device);
-        let changed = make(calibration.clone(), SCORING_BATCH)?.for_training(seed, augment).on(device);
+        let calibrating = make(calibration.clone(), equal_batch(calibration.len()))?.on(device);
         Ok(Self {
             validation: scoring.whole(&parts.validation, None)?,
-            statistics: changed.whole(&calibration, Some(seed.child("statistics")))?,
-            ranges: scoring.whole(&calibration, None)?,
+            ranges: calibrating.whole(&calibration, None)?,
+            statistics: calibrating.for_training(seed, augment).whole(&calibration, Some(seed.child("statistics")))?,
             training,
             data: settings.data.clone(),
             classes,
@@ -134,8 +134,14 @@ pub fn calibration_images(
     check_fit(data, &images, network)?;
     let indices = spread(&(0..images.len()).collect::<Vec<_>>(), count);
     let augment = Some(data.augment(network.input.h));
-    let loader = Loader::new(images, indices.clone(), &network.transform, SCORING_BATCH)?.on(device);
+    let loader = Loader::new(images, indices.clone(), &network.transform, equal_batch(indices.len()))?.on(device);
     loader.for_training(Seed::new(0), augment).whole(&indices, augmented)
+}
+
+/// Images a batch so that all batches of `count` images are of equal size, give or take one short last one: each counts
+/// the same when batch-norm statistics are averaged.
+fn equal_batch(count: usize) -> usize {
+    count.div_ceil(count.div_ceil(SCORING_BATCH).max(1)).max(1)
 }
 
 /// `count` entries at even distances.
