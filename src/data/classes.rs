@@ -2,6 +2,15 @@
 
 use crate::error::{Error, Result, nearest};
 
+/// Folder names of ImageNet's 1,000 classes in the order of a model's logits, a line each.
+const IMAGENET: &str = include_str!("../../data/imagenet/synsets.txt");
+
+/// ImageNet's classes, if the data's classes `have` any of them and the model as many logits.
+pub fn imagenet_classes(have: &[String], model_classes: usize) -> Option<Vec<String>> {
+    let all: Vec<String> = IMAGENET.lines().map(ToOwned::to_owned).collect();
+    (all.len() == model_classes && have.iter().any(|name| all.binary_search(name).is_ok())).then_some(all)
+}
+
 /// For each class of a data set, the class of the model that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassMap {
@@ -24,8 +33,8 @@ impl ClassMap {
     }
 }
 
-/// Maps the data's classes `have` to those of a model with `model_classes` logits. `wanted` are the names saved with the
-/// model, if any: then a subset of them maps by name. Without them, or where one side has only numbers for names (IDX),
+/// Maps the data's classes `have` to those of a model with `model_classes` logits. `wanted` are the names of the model's
+/// classes, if known: then a subset of them maps by name. Without them, or where one side has only numbers for names (IDX),
 /// the counts must agree and order decides.
 ///
 /// # Errors
@@ -37,8 +46,8 @@ pub fn map_classes(have: &[String], wanted: Option<&[String]>, model_classes: us
     }
     if have.len() != model_classes {
         let expected = format!(
-            "expected the model's {model_classes}; fewer map only by name, with a checkpoint that saved {model_classes} \
-             class names"
+            "expected the model's {model_classes}; fewer map only by name, where the folders are classes of ImageNet \
+             (n01440764, ...) and the model has its 1000"
         );
         return Err(Error::bad_value("classes in the data", have.len(), expected));
     }
@@ -69,6 +78,15 @@ mod tests {
     use super::*;
     use crate::data::images::Images;
     use crate::network::Shape;
+
+    #[test]
+    fn folders_of_imagenet_map_to_its_logits() {
+        let have = names(&["n01443537", "n15075141"]);
+        let map = map_classes(&have, imagenet_classes(&have, 1000).as_deref(), 1000).unwrap();
+        assert_eq!((map.model_class(0), map.model_class(1)), (1, 999));
+        assert_eq!(imagenet_classes(&names(&["cat", "dog"]), 1000), None);
+        assert_eq!(imagenet_classes(&have, 2), None);
+    }
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(ToString::to_string).collect()

@@ -22,7 +22,7 @@ mod split;
 
 pub use augment::Augment;
 pub use batch::Batch;
-pub use classes::{ClassMap, map_classes};
+pub use classes::{ClassMap, imagenet_classes, map_classes};
 pub use images::Images;
 pub use loader::Loader;
 pub use prefetch::Prefetch;

@@ -8,6 +8,8 @@ use super::TrainSettings;
 use crate::data::DataSource;
 use crate::data::Loader;
 use crate::data::Split;
+use crate::data::imagenet_classes;
+use crate::data::map_classes;
 use crate::data::split;
 use crate::error::Error;
 use crate::error::Result;
@@ -94,26 +96,16 @@ impl RunImages {
     }
 }
 
-/// Refuses images of another class count than the network's.
-///
-/// # Errors
-/// Names both counts.
-fn check_classes(data: &DataSource, images: &crate::data::Images, network: &Network) -> Result<()> {
-    let (have, want) = (images.classes().len(), network.classes);
-    if have == want {
-        return Ok(());
-    }
-    Err(Error::bad_value("--data", data, format!("it has {have} classes, {} has {want}", network.model)))
-}
-
-/// The test images of a data set, in order.
+/// The test images of a data set, in order; some folders of ImageNet get the labels that a model of all of them gives.
 ///
 /// # Errors
 /// The data cannot be read, or does not fit the network.
 pub fn test_images(data: &DataSource, network: &Network, device: Device) -> Result<Loader> {
-    let images = Arc::new(data.load(Split::Test, &network.transform)?);
+    let images = data.load(Split::Test, &network.transform)?;
     check_fit(data, &images, network)?;
-    check_classes(data, &images, network)?;
+    let known = imagenet_classes(images.classes(), network.classes);
+    let map = map_classes(images.classes(), known.as_deref(), network.classes)?;
+    let images = Arc::new(images.relabelled(&map));
     let all = (0..images.len()).collect();
     Ok(Loader::new(images, all, &network.transform, SCORING_BATCH)?.on(device))
 }

@@ -13,6 +13,7 @@ use super::plan::spoken;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use crate::checkpoint::match_names;
 use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::error::{Error, Result};
@@ -55,11 +56,12 @@ pub fn train_single(
 ) -> Result<SingleResult> {
     settings.train.check()?;
     let images = RunImages::load(settings, network, session.device)?;
-    if images.classes() != network.classes {
-        let (have, want) = (images.classes(), network.classes);
-        let expected =
-            format!("it has {have} classes, the network {want}; give a network file with `classes: Some({have})`");
-        return Err(Error::bad_value("--data", &settings.data, expected));
+    let (own, classes) = (network.classes, images.classes());
+    let network = &network.with_classes(classes);
+    if own != classes {
+        session.say(&format!(
+            "the data has {classes} classes, the network {own}: its last layer is replaced by one of {classes}"
+        ));
     }
     let pace = Pace::measure(network, settings, &images)?;
     let steps = images.training.steps();
@@ -72,8 +74,14 @@ pub fn train_single(
     let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
     let (mut trainer, state) = begin(training, network, settings, steps, session.device)?;
     if let (Some(path), None) = (from, state) {
-        let file = crate::checkpoint::read(path)?;
-        crate::checkpoint::match_names(&network.parameters(), &file).check(false, path)?;
+        let mut file = crate::checkpoint::read(path)?;
+        if own != classes {
+            let (wanted, fresh) = (network.parameters(), trainer.weights.to_arrays());
+            let head = match_names(&wanted, &file).mismatched.into_iter().map(|mismatch| mismatch.name);
+            let head: Vec<_> = head.filter(|name| wanted[name][0] == classes).collect();
+            file.arrays.extend(fresh.into_iter().filter(|(name, _)| head.contains(name)));
+        }
+        match_names(&network.parameters(), &file).check(false, path)?;
         trainer.weights = Weights::from_arrays(network, &file.arrays, session.device)?;
     }
     let ended = train(training, &mut trainer, &mut Single(network.clone()), &images, session)?;

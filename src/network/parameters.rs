@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Network;
+use super::Op;
 
 impl Network {
     /// Every parameter and buffer: weights, biases, and of each batch normalisation `weight`, `bias`, `running_mean` and
@@ -23,6 +24,19 @@ impl Network {
             }
         }
         all
+    }
+
+    /// The same network with a head of `classes` outputs.
+    #[must_use]
+    pub fn with_classes(&self, classes: usize) -> Self {
+        let mut other = Self { classes, ..self.clone() };
+        if let Some(head) = other.layers.last_mut() {
+            if let Op::Linear { c_out, .. } = &mut head.op {
+                *c_out = classes;
+            }
+            head.output.c = classes;
+        }
+        other
     }
 
     /// Number of trained parameters: weights, biases, scale and shift of the batch normalisations; no running statistics.
@@ -63,6 +77,13 @@ mod tests {
         assert_eq!(count("resnet34"), 21_797_672);
         assert_eq!(count("resnet50"), 25_557_032);
         assert_eq!(count("resnet50_v1"), 25_557_032);
+    }
+
+    #[test]
+    fn another_head_changes_the_last_layer_alone() {
+        let spec = ModelSpec::new("resnet18".parse().unwrap());
+        let other = build(&spec).unwrap().with_classes(10);
+        assert_eq!(other, build(&ModelSpec { classes: Some(10), ..spec }).unwrap());
     }
 
     #[test]

@@ -111,8 +111,8 @@ fn fronts(run: &Summary, test: bool) -> SeedFronts {
 }
 
 fn markdown(summaries: &[Summary], validation: &Comparison, test: &Comparison, args: &DemoArgs) -> String {
-    let command = format!("bitfront bench demo --seeds {}", args.seeds);
     let settings = &summaries[0].settings;
+    let command = format!("bitfront bench demo --seeds {} --threads {}", args.seeds, settings.threads);
     let seeds = settings.seed..settings.seed + args.seeds.max(1);
     let rows: Vec<Vec<String>> = seeds
         .zip(summaries)

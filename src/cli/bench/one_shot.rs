@@ -77,7 +77,7 @@ pub(super) fn run(args: &FliqsArgs, common: &Common) -> Result<()> {
             lines.push(compared(&settings, &summary, &folder, &target, common)?);
         }
     }
-    let text = markdown(&lines, args);
+    let text = markdown(&lines, args, common.thread_count()?);
     write_result(args.write.as_deref(), &text)?;
     if common.json {
         return print(&serde_json::json!({ "targets": lines }).to_string());
@@ -115,7 +115,7 @@ fn compared(
     Ok(Line { seed: settings.seed, target, achieved_over_target, least_certain, moved, in_place_top1, scratch_top1 })
 }
 
-fn markdown(lines: &[Line], args: &FliqsArgs) -> String {
+fn markdown(lines: &[Line], args: &FliqsArgs, threads: usize) -> String {
     let rows: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {
@@ -143,7 +143,7 @@ fn markdown(lines: &[Line], args: &FliqsArgs) -> String {
     let gap = mean(&differences).unwrap_or_default();
     let error = standard_error(&differences).unwrap_or_default();
     format!(
-        "# FLIQS on the demo space\n\nWritten by `bitfront bench fliqs --seeds {} --targets {} --epochs {}`.\n\n\
+        "# FLIQS on the demo space\n\nWritten by `bitfront bench fliqs --seeds {} --targets {} --epochs {} --threads {threads}`.\n\n\
          Targets are shares of the uniform int8 cost. In place: the weights that the search left, no retraining. From\n\
          scratch: the same formats, initial weights, images and epochs.\n\n{}\n\
          In place minus from scratch: {gap:+.2} points, standard error {error:.2} ({} pairs; in place better: {}).\n",
