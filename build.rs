@@ -1,4 +1,5 @@
-//! Lets the built programs find libtorch without any variable: its folder becomes their run path.
+//! Lets the built programs find libtorch and ONNX Runtime without any variable: libtorch's folder becomes their run
+//! path, ONNX Runtime's place a constant.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -23,6 +24,9 @@ fn main() {
     println!("cargo:rustc-env=BITFRONT_TCH={}", version.unwrap_or("unknown"));
     let named = folder.as_ref().map_or_else(|| "unknown".to_owned(), |folder| folder.display().to_string());
     println!("cargo:rustc-env=BITFRONT_LIBTORCH={named}");
+    let home = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join(".libtorch/lib");
+    let leaf = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
+    println!("cargo:rustc-env=BITFRONT_ONNXRUNTIME={}", home.join(leaf).display());
     if let Some(folder) = folder {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }

@@ -1,7 +1,7 @@
-"""Puts the CPU libtorch that bitfront links against into .libtorch/ (idempotent).
+"""Puts libtorch, which bitfront links against, and ONNX Runtime, which it loads, into .libtorch/ (idempotent).
 
-The library comes from the PyTorch wheel on the package index, fetched by pip
-with its hash required. Each finished download is kept in .libtorch/wheels until
+The libraries come from wheels on the package index, fetched by pip
+with their hashes required. Each finished download is kept in .libtorch/wheels until
 everything is unpacked, so an interrupted run continues where it stopped.
 On Linux the wheel is the CUDA build: only its CPU libraries are kept,
 with the two small NVIDIA wheels that libtorch_cpu.so names as needed.
@@ -21,6 +21,8 @@ HOME = ROOT / ".libtorch"
 WHEELS = HOME / "wheels"
 STAMP = HOME / "ready"
 VERSION = "2.13.0"
+RUNTIME_STAMP = HOME / "onnxruntime"
+RUNTIME_VERSION = "1.31.0"
 
 # (requirement, sha256, megabytes, pip platform tag, files below lib/ to keep)
 LINUX_X86_64 = [
@@ -51,6 +53,15 @@ TABLES = {
     ("Linux", "x86_64"): LINUX_X86_64,
     ("Linux", "aarch64"): LINUX_ARM64,
     ("Darwin", "arm64"): MACOS_ARM64,
+}
+RUNTIMES = {
+    ("Linux", "x86_64"): ("onnxruntime==1.31.0", "5e129d6c56abd53e659cb70f00a108d6824086470ff99c2e47a82e5786563db3", 24,
+                          "manylinux_2_28_x86_64", "libonnxruntime.so"),
+    # Not tried yet: we have no such machines.
+    ("Linux", "aarch64"): ("onnxruntime==1.31.0", "35758d7606d578ec5b9d65f6e8a1f488013194c3f6097038a3223cb26d35ef9a", 22,
+                           "manylinux_2_28_aarch64", "libonnxruntime.so"),
+    ("Darwin", "arm64"): ("onnxruntime==1.31.0", "aaab9b3af536b06ca27ab5e35e3d429c97457ce76cf298af103f687e8b9975c0", 18,
+                          "macosx_14_0_arm64", "libonnxruntime.dylib"),
 }
 
 
@@ -102,13 +113,17 @@ def unpack(wheel, keep):
                 shutil.copyfileobj(source, out, 1 << 20)
 
 
-def main():
+def stamped(stamp, version):
+    return stamp.exists() and stamp.read_text().strip() == version
+
+
+def set_up_libtorch(system):
+    """The library that bitfront links against, unless the user has one of their own."""
     if any(os.environ.get(name) for name in ("LIBTORCH", "LIBTORCH_USE_PYTORCH")):
         print("setup: LIBTORCH or LIBTORCH_USE_PYTORCH is set, your own PyTorch is used")
         return
-    if STAMP.exists() and STAMP.read_text().strip() == VERSION:
+    if stamped(STAMP, VERSION):
         return
-    system = (platform.system(), platform.machine())
     table = TABLES.get(system)
     if table is None:
         fail(f"no prebuilt libtorch {VERSION} for {system[0]} {system[1]}; set LIBTORCH to one of your own")
@@ -120,6 +135,36 @@ def main():
     shutil.rmtree(WHEELS)
     STAMP.write_text(VERSION + "\n")
     print(f"setup: libtorch {VERSION} is ready in .libtorch/")
+
+
+def set_up_runtime(system):
+    """ONNX Runtime, which `bitfront export` verifies files with; bitfront works without it."""
+    entry = RUNTIMES.get(system)
+    if stamped(RUNTIME_STAMP, RUNTIME_VERSION) or os.environ.get("ORT_DYLIB_PATH"):
+        return
+    if entry is None:
+        print(f"setup: no prebuilt ONNX Runtime for {system[0]} {system[1]}: exported files will not be verified "
+              f"unless ORT_DYLIB_PATH names one of your own")
+        return
+    requirement, sha256, megabytes, tag, leaf = entry
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    wheel = fetch(requirement, sha256, megabytes, tag)
+    target = HOME / "lib" / leaf
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(name for name in archive.namelist()
+                      if name.rsplit("/", 1)[-1].startswith(leaf.split(".")[0] + "."))
+        with archive.open(member) as source, open(target, "wb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    shutil.rmtree(WHEELS)
+    RUNTIME_STAMP.write_text(RUNTIME_VERSION + "\n")
+    print(f"setup: ONNX Runtime {RUNTIME_VERSION} is ready in .libtorch/")
+
+
+def main():
+    system = (platform.system(), platform.machine())
+    set_up_libtorch(system)
+    set_up_runtime(system)
 
 
 if __name__ == "__main__":

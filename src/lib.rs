@@ -11,11 +11,11 @@
 //! | 1 | [`checkpoint`], [`formats`], [`pareto`] |
 //! | 2 | [`network`] |
 //! | 3 | [`space`] |
-//! | 4 | [`cost`], [`data`], [`quant`] |
-//! | 5 | [`layers`], [`search`] |
+//! | 4 | [`cost`], [`data`], [`quant`], [`stored`] |
+//! | 5 | [`layers`], [`onnx`], [`search`] |
 //! | 6 | [`models`] |
 //! | 7 | [`train`] |
-//! | 8 | [`engine`], [`report`] |
+//! | 8 | [`engine`], [`export`], [`report`] |
 //! | 9 | [`cli`] |
 
 pub mod atomic;
@@ -26,12 +26,14 @@ pub mod data;
 
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod formats;
 pub mod genome;
 pub mod interrupt;
 pub mod layers;
 pub mod models;
 pub mod network;
+pub mod onnx;
 pub mod pareto;
 pub mod progress;
 pub mod quant;
@@ -42,4 +44,5 @@ pub mod search;
 pub mod seed;
 pub mod space;
 pub mod stats;
+pub mod stored;
 pub mod train;

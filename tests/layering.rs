@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Every top-level module and its floor (`src/lib.rs` explains them). A module may use lower floors only; `error` lies
 /// below all of them.
-const FLOORS: [(&str, u8); 26] = [
+const FLOORS: [(&str, u8); 27] = [
     ("atomic", 0),
     ("error", 0),
     ("genome", 0),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 26] = [
     ("cost", 4),
     ("data", 4),
     ("quant", 4),
+    ("stored", 4),
     ("layers", 5),
     ("onnx", 5),
     ("search", 5),
@@ -37,7 +38,7 @@ const FLOORS: [(&str, u8); 26] = [
 ];
 
 /// Modules that may use tch; `cli` asks it for the version and the devices (`doctor`).
-const WITH_TCH: [&str; 7] = ["cli", "data", "engine", "layers", "models", "quant", "train"];
+const WITH_TCH: [&str; 8] = ["cli", "data", "engine", "export", "layers", "models", "quant", "train"];
 
 /// The one file with `unsafe`: the fake-quantization kernel rewrites a tensor's memory.
 const UNSAFE_FILE: &str = "quant/kernel.rs";

@@ -5,6 +5,8 @@
 mod checkpoint;
 /// What evaluation and training compute.
 mod evaluation;
+/// Exported files in ONNX Runtime.
+mod export;
 /// Every format against ml_dtypes.
 mod formats_conformance;
 /// Ctrl-C as a real signal.

@@ -5,8 +5,10 @@ pub mod common;
 pub mod cost;
 pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod formats;
 pub mod network_choice;
+pub mod ready;
 pub mod report;
 pub mod search;
 pub mod train;
@@ -53,6 +55,8 @@ pub enum Verb {
     Train(train::TrainArgs),
     /// Measure a network's accuracy on test images
     Eval(eval::EvalArgs),
+    /// Write a network as an ONNX file and prove that it runs
+    Export(export::ExportArgs),
     /// Count a network's multiplications, bit operations, size and memory
     Cost(cost::CostArgs),
     /// Print a finished run's table and draw its picture again
@@ -76,6 +80,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Resume(args) => search::resume(args, common),
         Verb::Train(args) => train::run(args, common),
         Verb::Eval(args) => eval::run(args, common),
+        Verb::Export(args) => export::run(args, common),
         Verb::Cost(args) => cost::run(args, common.json),
         Verb::Report(args) => report::run(args, common),
         Verb::Formats(args) => formats::run(args, common.json),

@@ -18,7 +18,7 @@ use crate::space::NetworkFile;
 #[derive(Args, Clone, Debug)]
 pub struct NetworkChoice {
     /// Model by name
-    #[arg(long, required_unless_present = "config", conflicts_with = "config")]
+    #[arg(long, conflicts_with = "config")]
     pub model: Option<ModelName>,
     /// One network (RON), as a search writes to front/
     #[arg(long, value_name = "FILE", conflicts_with = "format")]

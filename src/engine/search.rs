@@ -83,7 +83,7 @@ fn with_classes(space: Space, classes: usize, session: &Session) -> Result<Space
     session.say(&format!(
         "the data has {classes} classes, the space {own}: its last layer is replaced by one of {classes}"
     ));
-    Space::new(crate::space::SpaceFile { classes: Some(classes), ..space.file().clone() })
+    space.with_classes(classes)
 }
 
 /// Says what the run will take, from a short measurement.

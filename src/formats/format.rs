@@ -46,6 +46,8 @@ impl MiniFloat {
     pub const E2M3FN: Self = Self::new(2, 3, 1, 0);
     /// The OCP E4M3: element of MXFP8, scale of NVFP4.
     pub const E4M3FN: Self = Self::new(4, 3, 7, 1);
+    /// The OCP E5M2: the wider element of MXFP8.
+    pub const E5M2: Self = Self::new(5, 2, 15, 4);
 
     const fn new(exponent: u8, mantissa: u8, bias: i8, reserved: u8) -> Self {
         Self { exponent, mantissa, bias, reserved }
@@ -97,7 +99,7 @@ const MINI: &[(MiniFloat, &str, &[&str])] = &[
     (MiniFloat::E2M3FN, "float6_e2m3fn", &["e2m3", "float6_e2m3"]),
     (MiniFloat::new(3, 3, 3, 0), "float7_e3m3", &["fp7", "e3m3"]),
     (MiniFloat::E4M3FN, "float8_e4m3fn", &["fp8", "e4m3", "e4m3fn"]),
-    (MiniFloat::new(5, 2, 15, 4), "float8_e5m2", &["e5m2"]),
+    (MiniFloat::E5M2, "float8_e5m2", &["e5m2"]),
     (MiniFloat::new(3, 4, 3, 16), "float8_e3m4", &["e3m4"]),
     (MiniFloat::new(2, 5, 1, 0), "float8_e2m5", &["e2m5"]),
     (MiniFloat::new(4, 3, 7, 0), "e4m3_allfinite", &[]),

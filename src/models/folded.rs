@@ -2,12 +2,11 @@
 //!
 //! This is the network that is exported: what `search` and `eval` measure is what the file computes.
 
-use tch::{Tensor, no_grad};
+use tch::{Device, Tensor, no_grad};
 
 use super::Weights;
 use super::forward::clipped_at_six;
-use crate::formats::Granularity;
-use crate::formats::QuantSpec;
+use super::weights::tensor;
 use crate::layers;
 use crate::network::LayerSpec;
 use crate::network::Network;
@@ -16,6 +15,10 @@ use crate::network::Point;
 use crate::network::Source;
 use crate::quant;
 use crate::quant::Ranges;
+use crate::stored::StoredLayer;
+use crate::stored::StoredNetwork;
+use crate::stored::StoredWeight;
+use crate::stored::takes_integer_bias;
 
 /// An evaluation-ready network: per layer the quantized weight and the bias, both after folding.
 #[derive(Debug)]
@@ -27,16 +30,25 @@ pub struct Folded {
     pub ranges: Ranges,
 }
 
+/// Arrays of a layer, and the same values as tensors.
 #[derive(Debug)]
 struct FoldedLayer {
+    stored: StoredLayer,
     weight: Tensor,
     bias: Tensor,
 }
 
+impl FoldedLayer {
+    fn new(stored: StoredLayer, device: Device) -> Self {
+        let weight = tensor(&stored.weight.values(), &stored.weight.shape, device);
+        let bias = tensor(&stored.bias, &[stored.bias.len()], device);
+        Self { stored, weight, bias }
+    }
+}
+
 impl Folded {
     /// Folds the running statistics of `weights` and quantizes what results. The batch-norm factor of an output channel
-    /// goes into the channel's scale where that is exact (one scale a channel, positive factor), else into the weights
-    /// before they are quantized.
+    /// goes where [`StoredWeight::quantize`] says.
     pub fn new(network: &Network, weights: &Weights, ranges: Ranges) -> Self {
         let layers = no_grad(|| network.layers.iter().map(|layer| fold(layer, weights)).collect());
         let mut last_use = vec![0; network.layers.len()];
@@ -58,6 +70,18 @@ impl Folded {
         no_grad(|| self.run(x, &mut |point, tensor, x| quant::activation(x, point, self.ranges.get(tensor))))
     }
 
+    /// Everything that runs this network, as plain arrays.
+    pub fn stored(&self) -> StoredNetwork {
+        let scale = |point: &Point, tensor: &str| quant::point_scale(point, self.ranges.get(tensor));
+        let of_layer = |layer: &LayerSpec| layer.point.as_ref().and_then(|point| scale(point, &layer.name));
+        StoredNetwork {
+            network: self.network.clone(),
+            layers: self.layers.iter().map(|layer| layer.as_ref().map(|folded| folded.stored.clone())).collect(),
+            input_scale: scale(&self.network.input_point, "input"),
+            scales: self.network.layers.iter().map(of_layer).collect(),
+        }
+    }
+
     /// Records ranges from `batches` of images, replacing what was there, but for points with a range in `learned`: those
     /// take it. A point sees inputs that are quantized already up to it.
     pub fn record(&mut self, batches: &[&Tensor], learned: &Ranges) {
@@ -73,6 +97,23 @@ impl Folded {
             });
         }
         self.ranges = ranges;
+        self.round_biases();
+    }
+
+    /// Rounds biases as integer kernels hold them; their step follows from the ranges.
+    fn round_biases(&mut self) {
+        let stored = self.stored();
+        for (layer, folded) in self.network.layers.iter().zip(&mut self.layers) {
+            let (Some(folded), Some(spec), Some(point)) = (folded, layer.weight, self.network.point(layer.inputs[0]))
+            else {
+                continue;
+            };
+            if let Some(scale) = stored.scale(layer.inputs[0])
+                && takes_integer_bias(spec.format, point.spec.format)
+            {
+                *folded = FoldedLayer::new(folded.stored.with_integer_bias(scale), folded.weight.device());
+            }
+        }
     }
 
     fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, &str, &Tensor) -> Tensor) -> Tensor {
@@ -114,29 +155,21 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<FoldedLayer> {
     let spec = layer.weight?;
     let latent = weights.get(&format!("{}.weight", layer.name));
     let own_bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
-    let Some(norm) = &layer.norm else {
-        let bias = own_bias.map_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1), Tensor::shallow_clone);
-        return Some(FoldedLayer { weight: quant::weight(latent, spec).detach(), bias: bias.detach() });
+    let (factor, bias) = match &layer.norm {
+        None => (None, own_bias.map_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1), Tensor::shallow_clone)),
+        Some(norm) => {
+            let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
+            let factor = part("weight") / (part("running_var") + layers::BATCH_NORM_EPSILON).sqrt();
+            let centre = own_bias.map_or_else(|| -part("running_mean"), |bias| bias - part("running_mean"));
+            let bias = part("bias") + centre * &factor;
+            (Some(floats(&factor)), bias)
+        }
     };
-    let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
-    let factor = part("weight") / (part("running_var") + layers::BATCH_NORM_EPSILON).sqrt();
-    let centre = own_bias.map_or_else(|| -part("running_mean"), |bias| bias - part("running_mean"));
-    let bias = part("bias") + centre * &factor;
-    let weight = scaled_and_quantized(latent, &factor, spec);
-    Some(FoldedLayer { weight: weight.detach(), bias: bias.detach() })
+    let shape: Vec<usize> = latent.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
+    let weight = StoredWeight::quantize(floats(latent), &shape, factor.as_deref(), spec);
+    Some(FoldedLayer::new(StoredLayer { weight, bias: floats(&bias) }, weights.device()))
 }
 
-/// Multiplies each output channel by its factor, on the scale where that is exact, else before quantizing.
-fn scaled_and_quantized(latent: &Tensor, factor: &Tensor, spec: QuantSpec) -> Tensor {
-    let mut shape = vec![1_i64; latent.dim()];
-    shape[0] = -1;
-    let factor = factor.view(shape.as_slice());
-    let on_scale = quant::weight(latent, spec) * &factor;
-    let scales_take_any_factor = spec.scale == crate::formats::ScaleKind::Float32;
-    if matches!(spec.granularity, Granularity::Channel) && scales_take_any_factor {
-        let before = quant::weight(&(latent * &factor), spec);
-        on_scale.where_self(&factor.gt(0.0), &before)
-    } else {
-        quant::weight(&(latent * &factor), spec)
-    }
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.detach().to_device(Device::Cpu).contiguous().view([-1])).unwrap_or_default()
 }

@@ -175,7 +175,7 @@ pub fn array(tensor: &Tensor) -> Array {
     Array::floats(shape, values)
 }
 
-fn tensor(values: &[f32], shape: &[usize], device: Device) -> Tensor {
+pub(super) fn tensor(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     Tensor::from_slice(values).to_kind(Kind::Float).view(shape.as_slice()).to_device(device)
 }

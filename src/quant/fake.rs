@@ -31,11 +31,17 @@ pub fn activation(x: &Tensor, point: &Point, range: Range) -> Tensor {
     if format == Format::Float32 {
         return if point.nonnegative { x.relu() } else { x.shallow_clone() };
     }
-    let scale = scale_of(range.clip(format, point.nonnegative), point.spec);
+    let scale = point_scale(point, range).unwrap_or(1.0);
     let low = if point.nonnegative { 0.0 } else { f64::from(scale) * format.min() };
     let mut y = x.clamp(low, f64::from(scale) * format.max());
     round_in_place(&mut y, format, scale);
     y
+}
+
+/// The scale of a quantization point under its recorded range; `None` for float32, 1 for the 16-bit floats.
+pub fn point_scale(point: &Point, range: Range) -> Option<f32> {
+    let format = point.spec.format;
+    (format != Format::Float32).then(|| scale_of(range.clip(format, point.nonnegative), point.spec))
 }
 
 /// Scale for a clip: `clip / max`, 1 for the 16-bit floats, which need none.

@@ -45,6 +45,14 @@ impl Space {
         Ok(space)
     }
 
+    /// The same space with a head for this many classes.
+    ///
+    /// # Errors
+    /// A count out of range.
+    pub fn with_classes(&self, classes: usize) -> Result<Self> {
+        Self::new(SpaceFile { classes: Some(classes), ..self.file.clone() })
+    }
+
     /// The description this space was made from.
     pub fn file(&self) -> &SpaceFile {
         &self.file

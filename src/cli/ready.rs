@@ -1,0 +1,69 @@
+//! Options that bring weights to a network and make it ready to run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Common;
+use crate::checkpoint;
+use crate::data::DataSource;
+use crate::engine::Session;
+use crate::engine::calibration_images;
+use crate::error::{Error, Result};
+use crate::formats::Format;
+use crate::models::Folded;
+use crate::models::Weights;
+use crate::network::Network;
+use crate::seed::Seed;
+use crate::train::Evaluation;
+use crate::train::prepare;
+
+/// Weights, and how statistics and ranges are found.
+#[derive(Args, Clone, Debug)]
+pub struct ReadyArgs {
+    /// Weights: safetensors, or a torch file of either kind
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Go on when the file lacks parameters; those start at their initial values
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Training images from which activation ranges are recorded
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub calibration: usize,
+    /// Re-estimate batch-norm statistics for this network, as a search does for its candidates
+    #[arg(long)]
+    pub reestimate: bool,
+}
+
+impl ReadyArgs {
+    /// The network on these weights, ready to run on test images.
+    ///
+    /// # Errors
+    /// A file that cannot be read or does not fit.
+    pub fn ready(&self, network: &Network, data: &DataSource, session: &Session, common: &Common) -> Result<Folded> {
+        let path =
+            self.weights.as_ref().ok_or_else(|| Error::bad_value("--weights", "", "name the file of weights"))?;
+        let file = checkpoint::read(path)?;
+        let report = checkpoint::match_names(&network.parameters(), &file);
+        common.detail(&report.to_string());
+        report.check(self.allow_missing, path)?;
+        let mut arrays = file.arrays;
+        if !report.missing.is_empty() {
+            let fresh = Weights::initialised(network, Seed::new(common.seed), session.device).to_arrays();
+            arrays.extend(fresh.into_iter().filter(|(name, _)| report.missing.contains(name)));
+            session.say(&format!("missing, at their initial values: {}", report.missing.join(", ")));
+        }
+        let weights = Weights::from_arrays(network, &arrays, session.device)?;
+        let images = |augmented| calibration_images(data, network, self.calibration, session.device, augmented);
+        let ranges = if is_quantized(network) { images(None)? } else { vec![] };
+        let statistics =
+            if self.reestimate { images(Some(Seed::new(common.seed).child("statistics")))? } else { vec![] };
+        Ok(prepare(network, &weights, Evaluation { statistics: &statistics, ranges: &ranges }))
+    }
+}
+
+/// Whether any quantizer does something, so that ranges are needed.
+fn is_quantized(network: &Network) -> bool {
+    let points = network.layers.iter().filter_map(|layer| layer.point.as_ref());
+    points.chain([&network.input_point]).any(|point| point.spec.format != Format::Float32)
+}

@@ -1,0 +1,132 @@
+//! Taking one network out of a finished run's front.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Algorithm;
+use super::RunDirectory;
+use super::RunImages;
+use super::Session;
+use super::Settings;
+use super::Summary;
+use super::Tested;
+use super::summary;
+use crate::cost::Constraint;
+use crate::cost::Convention;
+use crate::cost::Costs;
+use crate::data::Loader;
+use crate::error::{Error, Result};
+use crate::models::Folded;
+use crate::models::Weights;
+use crate::pareto;
+use crate::space::Space;
+use crate::train::prepare;
+
+/// Which member of a front: `107`, `knee`, `best:gbops<=0.05`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pick {
+    /// The candidate with this id.
+    Id(usize),
+    /// The member farthest above the front's chord.
+    Knee,
+    /// The most accurate member within a limit.
+    Best(Constraint),
+}
+
+impl fmt::Display for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Knee => f.write_str("knee"),
+            Self::Best(limit) => write!(f, "best:{limit}"),
+        }
+    }
+}
+
+impl FromStr for Pick {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "knee" {
+            return Ok(Self::Knee);
+        }
+        if let Some(limit) = text.strip_prefix("best:") {
+            return limit.parse().map(Self::Best);
+        }
+        let id = text.trim_start_matches('#').parse();
+        id.map(Self::Id).map_err(|_| Error::bad_value("--pick", text, "an id of the front, knee, or best:COST<=LIMIT"))
+    }
+}
+
+/// A picked network, ready to run.
+#[derive(Debug)]
+pub struct Picked {
+    /// Its row in the front.
+    pub member: Tested,
+    /// The network as the run evaluated it.
+    pub ready: Folded,
+    /// The run's test images.
+    pub test: Loader,
+    /// The run's settings.
+    pub settings: Settings,
+}
+
+/// Takes a member out of a finished run and makes it ready as the run did.
+///
+/// # Errors
+/// The run is not finished or damaged, or no member is the wanted one.
+pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<Picked> {
+    let found = summary(folder)?;
+    let mut space = Space::new(found.settings.space.clone())?;
+    let member = chosen(&found, pick, &space)?.clone();
+    let settings = found.settings;
+    let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
+    space = space.with_classes(images.classes())?;
+    let network = space.network(&member.row.genome.0);
+    let path = match settings.algorithm {
+        Algorithm::Fliqs => folder.front_folder().join(format!("{}.safetensors", member.row.id)),
+        Algorithm::Nsga2 | Algorithm::Random => folder.supernet(),
+    };
+    let file = crate::checkpoint::read(&path)?;
+    let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
+    let ready = prepare(&network, &weights, images.evaluation());
+    let test = images.test(&network)?;
+    Ok(Picked { member, ready, test, settings })
+}
+
+fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested> {
+    let ids = || run.front.iter().map(|member| member.row.id.to_string()).collect::<Vec<_>>().join(", ");
+    let none = |why: String| Error::bad_value("--pick", pick, why);
+    match pick {
+        Pick::Id(id) => run
+            .front
+            .iter()
+            .find(|member| member.row.id == *id)
+            .ok_or_else(|| none(format!("no member of the front; its ids are {}", ids()))),
+        Pick::Knee => {
+            let points: Vec<(f64, f64)> = run.front.iter().map(|m| (run.cost(&m.row), m.row.top1)).collect();
+            pareto::knee(&points)?.map(|at| &run.front[at]).ok_or_else(|| none("the front has no knee".into()))
+        }
+        Pick::Best(limit) => {
+            let costs = |member: &Tested| Costs::of(&space.network(&member.row.genome.0), Convention::Full);
+            let within = run.front.iter().filter(|member| limit.violation(&costs(member)) <= 0.0);
+            within
+                .max_by(|a, b| a.row.top1.total_cmp(&b.row.top1))
+                .ok_or_else(|| none("no member of the front meets this limit".into()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picks_read_as_they_print() {
+        for text in ["107", "knee", "best:gbops<=0.05"] {
+            assert_eq!(text.parse::<Pick>().unwrap().to_string(), text);
+        }
+        assert_eq!("#3".parse::<Pick>().unwrap(), Pick::Id(3));
+        assert!("cheapest".parse::<Pick>().unwrap_err().to_string().contains("knee"));
+    }
+}

@@ -1,0 +1,11 @@
+//! Networks as ONNX files, and ONNX Runtime to prove that they run.
+
+mod element;
+mod graph;
+mod network;
+pub mod proto;
+mod quantizers;
+mod runtime;
+
+pub use network::{INPUT, OUTPUT, OnnxModel, model};
+pub use runtime::{EXACT_OPTION, Runtime, Session, kernels_saturate};

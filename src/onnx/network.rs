@@ -1,0 +1,202 @@
+//! A network with its arrays as an ONNX model.
+
+use super::element::Element;
+use super::graph::{FLOAT, Graph, int, ints};
+use super::proto::ModelProto;
+use super::quantizers;
+use crate::error::Result;
+use crate::formats::Format;
+use crate::network::Act;
+use crate::network::LayerSpec;
+use crate::network::Op;
+use crate::network::Source;
+use crate::stored::LARGEST_BIAS;
+use crate::stored::StoredLayer;
+use crate::stored::StoredNetwork;
+use crate::stored::takes_integer_bias;
+
+/// Name of the model's input: normalised images `[N, c, h, w]`.
+pub const INPUT: &str = "input";
+/// Name of the model's output: `[N, classes]`.
+pub const OUTPUT: &str = "logits";
+
+/// A model, and what running it means.
+#[derive(Clone, Debug)]
+pub struct OnnxModel {
+    /// The messages to encode.
+    pub proto: ModelProto,
+    /// Whether it imitates a format in float32, so that its time says nothing about the format.
+    pub simulated: bool,
+}
+
+/// Writes a network down in ONNX operators.
+///
+/// # Errors
+/// A granularity that cannot be written, with the layer's name.
+pub fn model(stored: &StoredNetwork, metadata: &[(String, String)]) -> Result<OnnxModel> {
+    let network = &stored.network;
+    let mut writer = Writer { graph: Graph::new(), stored, input: String::new(), outputs: Vec::new() };
+    writer.input = match stored.input_scale {
+        Some(scale) => quantizers::point(&mut writer.graph, INPUT, INPUT, &network.input_point, scale),
+        None => INPUT.to_owned(),
+    };
+    for index in 0..network.layers.len() {
+        let output = writer.layer(index)?;
+        writer.outputs.push(output);
+    }
+    let shape = [network.input.c, network.input.h, network.input.w];
+    let simulated = writer.graph.simulated;
+    let proto = writer.graph.finish(&network.model, (INPUT, shape), (OUTPUT, network.classes), metadata);
+    Ok(OnnxModel { proto, simulated })
+}
+
+struct Writer<'a> {
+    graph: Graph,
+    stored: &'a StoredNetwork,
+    /// Tensor that readers of the input read.
+    input: String,
+    /// Tensors that readers of each layer read.
+    outputs: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn read(&self, source: Source) -> String {
+        match source {
+            Source::Input => self.input.clone(),
+            Source::Layer(index) => self.outputs[index].clone(),
+        }
+    }
+
+    /// Adds a layer, its activation and its quantization point; returns the tensor to read.
+    fn layer(&mut self, index: usize) -> Result<String> {
+        let layer = &self.stored.network.layers[index];
+        let last = index + 1 == self.stored.network.layers.len();
+        let name = if last { OUTPUT } else { layer.name.as_str() };
+        let integer = layer.point.as_ref().is_some_and(|point| Element::of_activation(point.spec.format).is_some());
+        // The quantizer of a nonnegative tensor is its ReLU; elsewhere the ReLU stands alone.
+        let relu = match layer.act {
+            Act::None => None,
+            Act::Relu => (!integer).then_some("Relu"),
+            Act::Relu6 => Some("Clip"),
+        };
+        let raw = if relu.is_some() { format!("{name}_linear") } else { name.to_owned() };
+        let mut x = self.operator(index, layer, &raw)?;
+        if let Some(op) = relu {
+            x = if op == "Clip" {
+                let low = self.graph.floats(&format!("{name}_zero"), &[], &[0.0]);
+                let high = self.graph.floats(&format!("{name}_six"), &[], &[6.0]);
+                self.graph.node("Clip", &[&x, &low, &high], name, vec![])
+            } else {
+                self.graph.node("Relu", &[&x], name, vec![])
+            };
+        }
+        match (&layer.point, self.stored.scales[index]) {
+            (Some(point), Some(scale)) => Ok(quantizers::point(&mut self.graph, &x, name, point, scale)),
+            _ if matches!(layer.op, Op::MaxPool { .. } | Op::PadShortcut { .. }) => Ok(self.repeated(layer, &x)),
+            _ => Ok(x),
+        }
+    }
+
+    /// An integer quantizer again behind an operator that only moves values: changes none, lets runtimes fuse.
+    fn repeated(&mut self, layer: &LayerSpec, x: &str) -> String {
+        let source = layer.inputs[0];
+        match (self.stored.network.point(source), self.stored.scale(source)) {
+            (Some(point), Some(scale)) if Element::of_activation(point.spec.format).is_some() => {
+                quantizers::point(&mut self.graph, x, &format!("{x}_again"), point, scale)
+            }
+            _ => x.to_owned(),
+        }
+    }
+
+    /// A dequantized integer tensor for a layer whose weights are no integers, by Cast and Mul: where ONNX Runtime sees
+    /// DequantizeLinear in front of such a layer, it quantizes the weights to int8 on its own.
+    fn hidden(&mut self, x: &str, source: Source, output: &str) -> String {
+        let quantized = x.strip_suffix("_dequantized").map(|stem| format!("{stem}_quantized"));
+        match (quantized, self.stored.network.point(source), self.stored.scale(source)) {
+            (Some(quantized), Some(point), Some(scale)) if point.spec.format.is_integer() => {
+                let scale = self.graph.floats(&format!("{output}_input_scale"), &[], &[scale]);
+                let to_float = vec![int("to", FLOAT.into())];
+                let codes = self.graph.node("Cast", &[&quantized], &format!("{output}_input_codes"), to_float);
+                self.graph.node("Mul", &[&codes, &scale], &format!("{output}_input"), vec![])
+            }
+            _ => x.to_owned(),
+        }
+    }
+
+    fn operator(&mut self, index: usize, layer: &LayerSpec, output: &str) -> Result<String> {
+        let mut x = self.read(layer.inputs[0]);
+        let arrays = self.stored.layers[index].as_ref();
+        if arrays.is_some_and(|arrays| !arrays.weight.spec.format.is_integer()) {
+            x = self.hidden(&x, layer.inputs[0], output);
+        }
+        Ok(match (layer.op, arrays) {
+            (Op::Conv(conv), Some(arrays)) => {
+                let (weight, bias) = self.arrays(layer, arrays)?;
+                let attributes = vec![
+                    ints("kernel_shape", &[conv.kernel; 2]),
+                    ints("strides", &[conv.stride; 2]),
+                    ints("pads", &[conv.padding; 4]),
+                    int("group", conv.groups as i64),
+                ];
+                self.graph.node("Conv", &[&x, &weight, &bias], output, attributes)
+            }
+            (Op::Linear { .. }, Some(arrays)) => {
+                let flat = self.graph.node("Flatten", &[&x], &format!("{output}_flat"), vec![int("axis", 1)]);
+                let flat = if arrays.weight.spec.format.is_integer() { self.repeated(layer, &flat) } else { flat };
+                let (weight, bias) = self.arrays(layer, arrays)?;
+                self.graph.node("Gemm", &[&flat, &weight, &bias], output, vec![int("transB", 1)])
+            }
+            (Op::Add, _) => {
+                let shortcut = self.read(layer.inputs[1]);
+                self.graph.node("Add", &[&x, &shortcut], output, vec![])
+            }
+            (Op::MaxPool { kernel, stride, padding }, _) => {
+                let attributes = vec![
+                    ints("kernel_shape", &[kernel; 2]),
+                    ints("strides", &[stride; 2]),
+                    ints("pads", &[padding; 4]),
+                ];
+                self.graph.node("MaxPool", &[&x], output, attributes)
+            }
+            (Op::PadShortcut { stride }, _) => self.padded_shortcut(layer, &x, stride, output),
+            (Op::GlobalAvgPool | Op::Conv(_) | Op::Linear { .. }, _) => {
+                self.graph.node("GlobalAveragePool", &[&x], output, vec![])
+            }
+        })
+    }
+
+    /// Every `stride`-th row and column, then zero channels on both sides.
+    fn padded_shortcut(&mut self, layer: &LayerSpec, x: &str, stride: usize, output: &str) -> String {
+        let part = |leaf: &str| format!("{output}_{leaf}");
+        let from = self.stored.network.shape(layer.inputs[0]);
+        let starts = self.graph.integers(&part("starts"), &[0, 0]);
+        let ends = self.graph.integers(&part("ends"), &[from.h as i64, from.w as i64]);
+        let axes = self.graph.integers(&part("axes"), &[2, 3]);
+        let steps = self.graph.integers(&part("steps"), &[stride as i64; 2]);
+        let small = self.graph.node("Slice", &[x, &starts, &ends, &axes, &steps], &part("sliced"), vec![]);
+        let missing = layer.output.c.saturating_sub(from.c) as i64;
+        let (front, behind) = (missing / 2, missing - missing / 2);
+        let pads = self.graph.integers(&part("pads"), &[0, front, 0, 0, 0, behind, 0, 0]);
+        self.graph.node("Pad", &[&small, &pads], output, vec![])
+    }
+
+    /// Adds weight and bias. An integer bias at the product of the scales lets the layer run as one integer kernel. ONNX
+    /// Runtime gives every other float bias of a quantized layer that scale too, and in 2 to 4 bits it is as coarse as a
+    /// product; so there the bias is an integer at a fine scale of its own, which it leaves alone.
+    fn arrays(&mut self, layer: &LayerSpec, arrays: &StoredLayer) -> Result<(String, String)> {
+        let (weight_name, bias_name) = (format!("{}.weight", layer.name), format!("{}.bias", layer.name));
+        let (source, format) = (layer.inputs[0], arrays.weight.spec.format);
+        // ONNX Runtime 1.31 fuses a Gemm of int2 weights into a kernel that does not take them.
+        let narrowest = if matches!(layer.op, Op::Linear { .. }) { Format::Int(4) } else { Format::Int(2) };
+        let weight = quantizers::weight(&mut self.graph, &weight_name, &arrays.weight, narrowest)?;
+        let input = self.stored.network.point(source).map_or(Format::Float32, |point| point.spec.format);
+        let steps = match self.stored.scale(source) {
+            Some(scale) if takes_integer_bias(format, input) => arrays.weight.bias_steps(arrays.bias.len(), scale),
+            Some(_) if format.is_integer() && input.is_integer() => {
+                arrays.bias.iter().map(|bias| (bias.abs() / LARGEST_BIAS).max(f32::MIN_POSITIVE)).collect()
+            }
+            _ => return Ok((weight, self.graph.floats(&bias_name, &[arrays.bias.len()], &arrays.bias))),
+        };
+        Ok((weight, quantizers::integer_bias(&mut self.graph, &bias_name, &arrays.bias, &steps)))
+    }
+}

@@ -1,0 +1,131 @@
+//! Exported networks in ONNX Runtime: the file computes what our evaluation computes, in every format.
+
+use bitfront::export::onnx_file;
+use bitfront::formats::{Format, QuantSpec};
+use bitfront::models::{Folded, Weights};
+use bitfront::network::{ModelSpec, Network, build};
+use bitfront::onnx::Runtime;
+use bitfront::seed::Seed;
+use bitfront::train::{Evaluation, prepare};
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use tch::{Device, Kind, Tensor};
+
+fn runtime() -> Runtime {
+    Runtime::load().expect("`make setup` fetches ONNX Runtime")
+}
+
+fn with_projections(format: Format) -> Network {
+    let spec = ModelSpec { resolution: Some(32), classes: Some(10), ..ModelSpec::new("resnet18".parse().unwrap()) };
+    let mut network = build(&spec).unwrap();
+    let layers = network.weighted().len();
+    let int8 = QuantSpec::per_tensor(Format::Int(8));
+    network.assign(&vec![QuantSpec::per_channel(format); layers], &vec![int8; layers]);
+    network
+}
+
+fn small(specs: &[(Format, Format)]) -> Network {
+    let spec = ModelSpec { resolution: Some(12), channels: Some(1), ..ModelSpec::new("resnet8".parse().unwrap()) };
+    let mut network = build(&spec).unwrap();
+    let layers = network.weighted().len();
+    let (weights, activations): (Vec<_>, Vec<_>) = (0..layers)
+        .map(|at| specs[at % specs.len()])
+        .map(|(weight, activation)| (QuantSpec::per_channel(weight), QuantSpec::per_tensor(activation)))
+        .unzip();
+    network.assign(&weights, &activations);
+    network
+}
+
+fn ready(network: &Network, images: &Tensor) -> Folded {
+    let weights = Weights::initialised(network, Seed::new(7), Device::Cpu);
+    let batches = vec![(images.shallow_clone(), Tensor::zeros([images.size()[0]], (Kind::Int64, Device::Cpu)))];
+    prepare(network, &weights, Evaluation { statistics: &batches, ranges: &batches })
+}
+
+fn images() -> Tensor {
+    let values: Vec<f32> = (0..16 * 144).map(|at| ((at * at % 997) as f32 * 0.37).sin() * 1.5).collect();
+    Tensor::from_slice(&values).view([16, 1, 12, 12])
+}
+
+/// Share of logits that differ by more than rounding, and the largest magnitude of ours.
+fn differing(network: &Network) -> f64 {
+    let images = images();
+    let ready = ready(network, &images);
+    let file = onnx_file(&ready.stored(), &[]).unwrap();
+    // Kernels that saturate would hide our own mistakes behind the CPU's.
+    let mut session = runtime().exact_session(&file.bytes, [1, 12, 12], 1).unwrap();
+    let flat = Vec::<f32>::try_from(images.view([-1])).unwrap();
+    let theirs = session.logits(&flat).unwrap();
+    let ours = Vec::<f32>::try_from(ready.logits(&images).contiguous().view([-1])).unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    let top = ours.iter().fold(0.0_f32, |top, x| top.max(x.abs()));
+    let off = ours.iter().zip(&theirs).filter(|(a, b)| (**a - **b).abs() > 0.02 * top).count();
+    off as f64 / ours.len() as f64
+}
+
+#[test]
+fn every_format_computes_the_same_in_onnx_runtime() {
+    for format in Format::all().into_iter().filter(|format| !matches!(format, Format::Uint(_))) {
+        let off = differing(&small(&[(format, format)]));
+        // Without a mantissa, the next value is twice as large: one rounding that falls the other way shows in the logits.
+        let allowed = if format.to_string() == "float4_e3m0" { 0.25 } else { 0.05 };
+        assert!(off < allowed, "{format}: {:.1} % of the logits differ", 100.0 * off);
+    }
+}
+
+#[test]
+fn float32_differs_by_rounding_only() {
+    let network = small(&[(Format::Float32, Format::Float32)]);
+    let images = images();
+    let ready = ready(&network, &images);
+    let file = onnx_file(&ready.stored(), &[]).unwrap();
+    let mut session = runtime().session(&file.bytes, [1, 12, 12], 1).unwrap();
+    let theirs = session.logits(&Vec::<f32>::try_from(images.view([-1])).unwrap()).unwrap();
+    let ours = Vec::<f32>::try_from(ready.logits(&images).contiguous().view([-1])).unwrap();
+    assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{ours:?} {theirs:?}");
+}
+
+#[test]
+fn uniform_int8_becomes_integer_kernels_throughout() {
+    let network = small(&[(Format::Int(8), Format::Int(8))]);
+    let file = onnx_file(&ready(&network, &images()).stored(), &[]).unwrap();
+    let operators = runtime().operators(&file.bytes).unwrap();
+    let count = |name: &str| operators.get(name).copied().unwrap_or_default();
+    // Seven convolutions, three adds, one fully connected layer.
+    assert_eq!((count("QLinearConv"), count("QLinearAdd"), count("QGemm")), (7, 3, 1), "{operators:?}");
+    assert_eq!(count("Conv") + count("Gemm") + count("Add"), 0, "{operators:?}");
+}
+
+#[test]
+fn projections_and_pools_load_whatever_the_weights_are() {
+    for format in ["int8", "int4", "fp8", "fp4"] {
+        let network = with_projections(format.parse().unwrap());
+        let x = Tensor::from_slice(&[0.5_f32; 3 * 32 * 32]).view([1, 3, 32, 32]);
+        let file = onnx_file(&ready(&network, &x).stored(), &[]).unwrap();
+        let mut session = runtime().session(&file.bytes, [3, 32, 32], 1).unwrap();
+        let logits = session.logits(&vec![0.5; 3 * 32 * 32]).unwrap();
+        assert!(logits.len() == 10 && logits.iter().all(|logit| logit.is_finite()), "{format}: {logits:?}");
+    }
+}
+
+#[test]
+fn a_corrupted_file_is_one_clear_error() {
+    let error = runtime().session(b"no model", [1, 12, 12], 1).err().unwrap().to_string();
+    assert!(error.contains("ONNX Runtime"), "{error}");
+}
+
+fn any_format() -> impl Strategy<Value = Format> {
+    let names = ["int2", "int3", "int4", "int6", "int8", "fp4", "float6_e3m2fn", "fp8", "bfloat16"];
+    prop::sample::select(names.to_vec()).prop_map(|name| name.parse().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+    #[test]
+    fn mixed_networks_compute_the_same(specs in prop::collection::vec((any_format(), any_format()), 8)) {
+        let off = differing(&small(&specs));
+        // One rounding that falls the other way shows in a few logits of int2; a wrong graph shows in half of them.
+        prop_assert!(off < 0.25, "{specs:?}: {:.1} % of the logits differ", 100.0 * off);
+    }
+}
