@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::atomic::write_atomically;
+use crate::engine::MOST_THREADS;
 use crate::engine::Session;
 use crate::engine::device;
 use crate::engine::set_threads;
@@ -49,8 +50,8 @@ impl Common {
     /// Zero threads.
     pub fn thread_count(&self) -> Result<usize> {
         match self.threads {
-            Some(0) => Err(Error::bad_value("--threads", 0, "must be at least 1")),
-            Some(threads) => Ok(threads),
+            Some(threads) if (1..=MOST_THREADS).contains(&threads) => Ok(threads),
+            Some(threads) => Err(Error::bad_value("--threads", threads, format!("must be from 1 to {MOST_THREADS}"))),
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }

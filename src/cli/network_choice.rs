@@ -29,6 +29,9 @@ pub struct NetworkChoice {
     /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR
     #[arg(long, default_value = "fashion-mnist-mini")]
     pub data: DataSource,
+    /// Classes of the last layer, instead of the model's
+    #[arg(long, value_name = "N")]
+    pub classes: Option<usize>,
     /// Mean of each channel, for pixels in [0, 1], instead of the model's
     #[arg(long, value_delimiter = ',', value_name = "M,...")]
     pub mean: Option<Vec<f32>>,
@@ -50,6 +53,12 @@ impl NetworkChoice {
                 return Err(Error::bad_value("--model", "", "name a model, or a network file with --config"));
             }
         };
+        if let Some(classes) = self.classes {
+            if !(2..=1_000_000).contains(&classes) {
+                return Err(Error::bad_value("--classes", classes, "must be from 2 to 1000000"));
+            }
+            network = network.with_classes(classes);
+        }
         if let Some(format) = self.format {
             let layers = network.weighted().len();
             network.assign(&vec![QuantSpec::per_channel(format); layers], &vec![QuantSpec::per_tensor(format); layers]);

@@ -13,6 +13,7 @@ use crate::data::Holdout;
 use crate::engine::Algorithm;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
+use crate::engine::check_search;
 use crate::engine::run_search;
 use crate::error::{Error, Result};
 use crate::search::EntropyShape;
@@ -133,6 +134,9 @@ pub struct ResumeArgs {
     pub time_budget: Option<f64>,
 }
 
+/// Ten years in seconds.
+const LONGEST: f64 = 87_600.0 * 3600.0;
+
 /// Reads `90s`, `10m` or `2h` as seconds.
 ///
 /// # Errors
@@ -142,8 +146,8 @@ pub fn seconds(text: &str) -> std::result::Result<f64, String> {
     let parts = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(*unit)?, factor)));
     let value = parts.and_then(|(number, factor)| Some(number.parse::<f64>().ok()? * factor));
     value
-        .filter(|seconds| seconds.is_finite() && *seconds > 0.0)
-        .ok_or_else(|| "expected a number above 0 with its unit, such as 90s, 10m or 2h".into())
+        .filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST)
+        .ok_or_else(|| "expected a number above 0 with its unit, such as 90s, 10m or 2h; at most 87600h".into())
 }
 
 /// Starts a search.
@@ -152,14 +156,17 @@ pub fn seconds(text: &str) -> std::result::Result<f64, String> {
 /// Whatever the run fails with.
 pub fn run(args: &SearchArgs, common: &Common) -> Result<()> {
     let settings = settings(args, common)?;
-    settings.check()?;
     let session = common.session(settings.threads, settings.time_budget_s)?;
     let name = args.space.as_ref().and_then(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|| "resnet8_fashion".to_owned());
+    // Whatever can be refused is refused before a folder is made, or an old run cleared.
+    let place = RunDirectory::place(common.out.as_deref(), &name, common.force)?;
+    check_search(&settings, &place, &session)?;
     let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &settings.to_ron()?)?;
     session.say(&format!("run: {}", folder.folder().display()));
-    show(&run_search(&settings, &folder, &session)?, &folder, common)
+    let found = run_search(&settings, &folder, &session).map_err(|error| named(error, &folder))?;
+    show(&found, &folder, common)
 }
 
 /// Continues a search.
@@ -176,7 +183,16 @@ pub fn resume(args: &ResumeArgs, common: &Common) -> Result<()> {
     }
     let common = &Common { device: settings.device.clone(), ..common.clone() };
     let session = common.session(settings.threads, settings.time_budget_s)?;
-    show(&run_search(&settings, &folder, &session)?, &folder, common)
+    let found = run_search(&settings, &folder, &session).map_err(|error| named(error, &folder))?;
+    show(&found, &folder, common)
+}
+
+/// An interrupt with the folder to resume.
+fn named(error: Error, folder: &RunDirectory) -> Error {
+    match error {
+        Error::Interrupted(what) => Error::Interrupted(format!("{what}; the run is {}", folder.folder().display())),
+        other => other,
+    }
 }
 
 /// The settings a command line stands for.

@@ -11,6 +11,7 @@ use super::search::TrainingArgs;
 use crate::data::Holdout;
 use crate::engine::RunDirectory;
 use crate::engine::TrainSettings;
+use crate::engine::check_training;
 use crate::engine::train_single;
 use crate::error::{Error, Result};
 
@@ -47,11 +48,13 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         calibration: 256,
         train: args.training.config(),
     };
-    settings.train.check()?;
     let session = common.session(common.thread_count()?, None)?;
+    let name = format!("{}-train", network.model);
+    RunDirectory::place(common.out.as_deref(), &name, common.force)?;
+    check_training(&settings, &network, &session)?;
     let from =
         args.from.as_ref().map(|path| if path.is_dir() { path.join("supernet.safetensors") } else { path.clone() });
-    let folder = RunDirectory::create(common.out.as_deref(), &format!("{}-train", network.model), common.force)?;
+    let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &format!("{settings:#?}\n"))?;
     session.say(&format!("run: {}", folder.folder().display()));
     let result = train_single(&settings, &network, from.as_deref(), &folder, &session)?;

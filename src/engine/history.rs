@@ -130,10 +130,27 @@ pub fn read_history(path: &Path) -> Result<Vec<Row>> {
 }
 
 fn read_rows(path: &Path, text: &str) -> Result<Vec<Row>> {
-    csv::Reader::from_reader(text.as_bytes())
-        .deserialize()
-        .map(|row| row.map_err(|error| Error::bad_file(path, error.to_string())))
-        .collect()
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    if !text.is_empty() {
+        check_header(path, &mut reader)?;
+    }
+    let rows = reader.deserialize().map(|row| {
+        let row: Row = row.map_err(|error| Error::bad_file(path, error.to_string()))?;
+        if (0.0..=100.0).contains(&row.top1) {
+            return Ok(row);
+        }
+        Err(Error::bad_file(path, format!("candidate {}: top1 `{}`: must be from 0 to 100", row.id, row.top1)))
+    });
+    rows.collect()
+}
+
+/// Refuses a file whose first line does not begin as a history's does.
+fn check_header(path: &Path, reader: &mut csv::Reader<impl Read>) -> Result<()> {
+    let header = reader.headers().map_err(|error| Error::bad_file(path, error.to_string()))?;
+    if header.get(0) == Some("id") && header.iter().any(|name| name == "genome") {
+        return Ok(());
+    }
+    Err(Error::bad_file(path, "line 1: not the header of a table of candidates (`id, parent_id, ..., genome`)"))
 }
 
 /// Rows as CSV text.
@@ -197,6 +214,7 @@ pub fn read_tested(path: &Path) -> Result<Vec<Tested>> {
     }
     let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
     let mut reader = csv::Reader::from_path(path).map_err(bad)?;
+    check_header(path, &mut reader)?;
     let header = reader.headers().map_err(bad)?.clone();
     let tested = |record: csv::Result<csv::StringRecord>| {
         let record = record.map_err(bad)?;

@@ -21,7 +21,7 @@ pub use history::{History, Row, Status, Tested, read_history, read_tested, teste
 pub use images::{RunImages, calibration_images, test_images};
 pub use pick::{Pick, Picked, picked};
 pub use run_directory::RunDirectory;
-pub use search::run_search;
+pub use search::{check_search, run_search};
 pub use session::{Session, device, set_threads};
-pub use settings::{Algorithm, Settings, TrainSettings};
-pub use single::{SingleResult, tested_top1, train_single};
+pub use settings::{Algorithm, MOST_THREADS, Settings, TrainSettings};
+pub use single::{SingleResult, check_training, tested_top1, train_single};

@@ -18,22 +18,27 @@ impl RunDirectory {
     /// # Errors
     /// The folder holds a run, or cannot be made.
     pub fn create(out: Option<&Path>, name: &str, force: bool) -> Result<Self> {
-        let folder = match out {
-            Some(folder) => folder.to_path_buf(),
-            None => first_free(name),
-        };
-        let run = Self(folder);
+        let run = Self(Self::place(out, name, force)?);
         if run.config().exists() {
-            if !force {
-                let expected = "holds a run already; choose another folder, `bitfront resume` it, or pass --force";
-                return Err(Error::bad_value("--out", run.0.display(), expected));
-            }
             run.clear()?;
         }
         for folder in [run.front_folder(), run.state()] {
             fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
         }
         Ok(run)
+    }
+
+    /// Where [`RunDirectory::create`] would make the folder; nothing is made or cleared.
+    ///
+    /// # Errors
+    /// The folder holds a run, and `force` is not given.
+    pub fn place(out: Option<&Path>, name: &str, force: bool) -> Result<PathBuf> {
+        let folder = out.map_or_else(|| first_free(name), Path::to_path_buf);
+        if !force && folder.join("run.ron").exists() {
+            let expected = "holds a run already; choose another folder, `bitfront resume` it, or pass --force";
+            return Err(Error::bad_value("--out", folder.display(), expected));
+        }
+        Ok(folder)
     }
 
     /// The folder of an existing run.
@@ -117,6 +122,8 @@ impl RunDirectory {
             self.baseline(),
             self.picture(),
             self.supernet(),
+            self.0.join("targets.csv"),
+            self.0.join("nearest.ron"),
         ] {
             if file.exists() {
                 fs::remove_file(&file).map_err(|error| Error::io(&file, error))?;

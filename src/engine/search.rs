@@ -1,5 +1,7 @@
 //! One run of `bitfront search`: every step leaves a file, so the same call continues what was interrupted.
 
+use std::path::Path;
+
 use super::Algorithm;
 use super::History;
 use super::Row;
@@ -40,22 +42,40 @@ use crate::space::Space;
 use crate::train::Ended;
 use crate::train::Sandwich;
 
-/// Runs or continues a search in its folder and returns what it found.
+/// Refuses what cannot run before anything is written: settings, space, data, limits that nothing meets. For those the
+/// nearest network is written to `nearest.ron` in the folder that the run would have had.
 ///
 /// # Errors
-/// Nothing feasible (with `nearest.ron` written), an interrupt (with the state saved), or whatever a step fails with.
-pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session) -> Result<Summary> {
+/// Bad settings or data; nothing feasible.
+pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Result<()> {
     settings.check()?;
     let space = Space::new(settings.space.clone())?;
     if let Err(error) = check_feasible(&space, Convention::Full, &settings.constraints) {
         let genome = nearest(&space, Convention::Full, &settings.constraints);
         let file = NetworkFile::from_network(&space.model_spec(), &space.network(&genome)).text()?;
-        folder.write(&folder.folder().join("nearest.ron"), &file)?;
+        let path = place.join("nearest.ron");
+        std::fs::create_dir_all(place).map_err(|source| Error::io(place, source))?;
+        crate::atomic::write_atomically(&path, |out| std::io::Write::write_all(out, file.as_bytes()))?;
+        session.say(&format!("the network nearest to the limits: {}", path.display()));
         return Err(error);
     }
+    RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device).map(|_| ())
+}
+
+/// Runs or continues a search in its folder and returns what it found.
+///
+/// # Errors
+/// An interrupt (with the state saved), or whatever a step fails with.
+pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session) -> Result<Summary> {
+    settings.check()?;
+    let space = Space::new(settings.space.clone())?;
     let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
     let space = with_classes(space, images.classes(), session)?;
     let mut history = History::open(&folder.history())?;
+    for row in &history.rows {
+        let wrong = |error: Error| Error::bad_file(folder.history(), format!("candidate {}: {error}", row.id));
+        space.check(&row.genome.0).map_err(wrong)?;
+    }
     if settings.algorithm == Algorithm::Fliqs {
         return run_one_shot(settings, folder, session, &space, &images, &mut history);
     }
@@ -98,7 +118,8 @@ fn state_cost(
     let steps = images.training.steps() * settings.train.epochs;
     let passes = steps * (settings.sandwich + 2);
     let scores = settings.evaluations * if settings.random_baseline { 2 } else { 1 };
-    let tests = pace.time(0, 1).mul_f64(20.0 * 10_000.0 / pace.scored_images as f64 * 0.5);
+    let tested = images.test(&space.network(&space.widest().0))?.order(0).len();
+    let tests = pace.time(0, 1).mul_f64(20.0 * tested as f64 / pace.scored_images as f64 * 0.5);
     let total = pace.time(passes, scores) + tests;
     session.say(&format!(
         "{}: {} decisions, 10^{:.1} networks; {} on {} threads",

@@ -109,6 +109,16 @@ pub struct Settings {
     pub calibration: usize,
 }
 
+/// Most threads that may be asked for.
+pub const MOST_THREADS: usize = 1024;
+
+fn within(key: &str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::bad_value(key, value, format!("must be from {least} to {most}")))
+}
+
 impl Settings {
     /// The part that a training needs.
     pub fn training(&self) -> TrainSettings {
@@ -128,19 +138,25 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         Space::new(self.space.clone())?;
         self.train.check()?;
-        let at_least = |key: &str, value: usize, least: usize| {
-            if value < least { Err(Error::bad_value(key, value, format!("must be at least {least}"))) } else { Ok(()) }
-        };
-        at_least("--evaluations", self.evaluations, 1)?;
-        at_least("--population", self.population, 2)?;
-        at_least("--threads", self.threads, 1)?;
-        at_least("--calibration", self.calibration, 2)?;
+        within("--evaluations", self.evaluations, 1, 10_000_000)?;
+        within("--population", self.population, 2, 100_000)?;
+        within("--threads", self.threads, 1, MOST_THREADS)?;
+        within("--calibration", self.calibration, 2, 10_000_000)?;
+        within("--sandwich", self.sandwich, 0, 64)?;
+        if self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs) {
+            let why = "no latency is known: latency tables are not there yet; limit gbops, size_mb or act_mem_kb";
+            return Err(Error::bad_value("--constraint", "latency_ms", why));
+        }
         let traded = [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits];
         if !traded.contains(&self.objective) {
             let known = traded.map(|metric| metric.to_string()).join(", ");
             return Err(Error::bad_value("--objective", self.objective, format!("must be one of {known}")));
         }
         if self.algorithm == Algorithm::Fliqs {
+            let beta = self.one_shot.beta;
+            if !(beta >= 0.0 && beta.is_finite()) {
+                return Err(Error::bad_value("--beta", beta, "must be a number from 0 up"));
+            }
             if self.targets.is_empty() {
                 return Err(Error::bad_value(
                     "--targets",
@@ -172,6 +188,9 @@ impl Settings {
     /// The file is missing or not such settings; the message has the line.
     pub fn load(path: &std::path::Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        if text.starts_with("TrainSettings") {
+            return Err(Error::bad_file(path, "this folder holds a training (`bitfront train`), not a search"));
+        }
         ron::from_str(&text).map_err(|error| Error::bad_file(path, error.to_string()))
     }
 }

@@ -21,9 +21,11 @@ use crate::models::Weights;
 use crate::network::Network;
 use crate::seed::Seed;
 use crate::train::Ended;
+use crate::train::Evaluation;
 use crate::train::Single;
 use crate::train::evaluate;
 use crate::train::prepare;
+use crate::train::reestimated;
 
 /// What training one network gave.
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +43,15 @@ pub struct SingleResult {
     /// The network's costs.
     #[serde(flatten)]
     pub costs: Costs,
+}
+
+/// Refuses what cannot be trained, before anything is written.
+///
+/// # Errors
+/// Bad settings, or data that cannot be read or does not fit.
+pub fn check_training(settings: &TrainSettings, network: &Network, session: &Session) -> Result<()> {
+    settings.train.check()?;
+    RunImages::load(settings, network, session.device).map(|_| ())
 }
 
 /// Trains `network` with the settings' training part and writes its weights into the folder.
@@ -84,12 +95,21 @@ pub fn train_single(
         match_names(&network.parameters(), &file).check(false, path)?;
         trainer.weights = Weights::from_arrays(network, &file.arrays, session.device)?;
     }
-    let ended = train(training, &mut trainer, &mut Single(network.clone()), &images, session)?;
+    let how = |error| match error {
+        Error::Interrupted(_) => Error::Interrupted(format!(
+            ": the weights so far are in {}; `bitfront train --from` starts from them",
+            snapshot.display()
+        )),
+        other => other,
+    };
+    let ended = train(training, &mut trainer, &mut Single(network.clone()), &images, session).map_err(how)?;
     if ended == Ended::Stopped {
         return Err(Error::Interrupted(": the time budget is spent; the state is saved".into()));
     }
-    crate::checkpoint::write_safetensors(folder.supernet(), &trainer.weights.to_arrays(), &[].into())?;
-    let ready = prepare(network, &trainer.weights, images.evaluation());
+    // The file holds the statistics that are tested, so that `eval` needs no re-estimation.
+    let weights = reestimated(network, &trainer.weights, images.evaluation().statistics);
+    crate::checkpoint::write_safetensors(folder.supernet(), &weights.to_arrays(), &[].into())?;
+    let ready = prepare(network, &weights, Evaluation { statistics: &[], ..images.evaluation() });
     let validation = evaluate(&ready, images.validation_batches())?;
     let test = evaluate(&ready, images.test(network)?.epoch(0, 0))?;
     Ok(SingleResult {

@@ -24,7 +24,7 @@ use super::Record;
 use super::StopReason;
 
 /// Generations without a single new genome after which an algorithm counts as stalled.
-const IDLE_GENERATIONS: usize = 10_000;
+const IDLE_GENERATIONS: usize = 100;
 
 /// What a run may use and how it is watched.
 pub struct Run<'a> {
@@ -68,6 +68,12 @@ pub fn run(
     for generation in 0.. {
         if ledger.spent() {
             break;
+        }
+        // A generation of known candidates alone evaluates nothing, so the clock is read here too.
+        if idle > 0
+            && let Some(reason) = ledger.told_to_stop()
+        {
+            return Ok(ledger.finish(reason));
         }
         let proposals = algorithm.ask(&mut stream.at(generation).rng());
         if proposals.is_empty() {
@@ -121,6 +127,15 @@ impl<'a> Ledger<'a> {
         self.records.len() >= self.run.evaluations
     }
 
+    /// Why no further evaluation may start, if the user or the clock says so.
+    fn told_to_stop(&self) -> Option<StopReason> {
+        let late = || self.run.deadline.is_some_and(|deadline| self.run.clock.elapsed() >= deadline);
+        if (self.run.interrupted)() {
+            return Some(StopReason::Interrupted);
+        }
+        late().then_some(StopReason::TimeUp)
+    }
+
     fn finish(self, stop: StopReason) -> Finished {
         Finished { records: self.records, stop }
     }
@@ -143,11 +158,8 @@ impl<'a> Ledger<'a> {
         let record = match self.run.recorded.get(id) {
             Some(recorded) => replayed(recorded, id, &proposal, generation)?,
             None => {
-                if (self.run.interrupted)() {
-                    return Ok(Settled::Stop(StopReason::Interrupted));
-                }
-                if self.run.deadline.is_some_and(|deadline| self.run.clock.elapsed() >= deadline) {
-                    return Ok(Settled::Stop(StopReason::TimeUp));
+                if let Some(reason) = self.told_to_stop() {
+                    return Ok(Settled::Stop(reason));
                 }
                 let outcome = evaluator.evaluate(&proposal.genome)?;
                 outcome.check(&proposal.genome)?;

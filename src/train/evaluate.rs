@@ -49,7 +49,7 @@ pub fn prepare(network: &Network, weights: &Weights, evaluation: Evaluation<'_>)
 }
 
 /// The same parameters with batch-norm statistics averaged over `batches` as this network computes them.
-fn reestimated(network: &Network, weights: &Weights, batches: &[(Tensor, Tensor)]) -> Weights {
+pub fn reestimated(network: &Network, weights: &Weights, batches: &[(Tensor, Tensor)]) -> Weights {
     let fresh = weights.with_own_statistics();
     let mut ranges = weights.ranges.clone();
     for (index, (x, _)) in batches.iter().enumerate() {

@@ -13,7 +13,7 @@ mod single;
 mod snapshot;
 mod trainer;
 
-pub use evaluate::{Evaluation, Score, evaluate, prepare};
+pub use evaluate::{Evaluation, Score, evaluate, prepare, reestimated};
 pub use learning_rate::cosine;
 pub use one_shot::{OneShot, OneShotConfig};
 pub use run::{Ended, run};

@@ -53,7 +53,8 @@ impl TrainConfig {
     /// Names the option and its range.
     pub fn check(&self) -> Result<()> {
         let positive = |key: &str, value: usize| {
-            if value == 0 { Err(Error::bad_value(key, value, "must be at least 1")) } else { Ok(()) }
+            let fits = (1..=1_000_000).contains(&value);
+            if fits { Ok(()) } else { Err(Error::bad_value(key, value, "must be from 1 to 1000000")) }
         };
         positive("--epochs", self.epochs)?;
         positive("--batch", self.batch)?;
