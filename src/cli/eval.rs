@@ -18,7 +18,7 @@ use crate::train::evaluate;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   bitfront eval --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8
-  bitfront eval --config runs/resnet8_fashion-1/front/17.ron --weights runs/resnet8_fashion-1/supernet.safetensors --reestimate")]
+  bitfront eval --config runs/resnet8_fashion-1/front/ID.ron --weights runs/resnet8_fashion-1/supernet.safetensors --reestimate")]
 pub struct EvalArgs {
     /// Which network.
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::Common;
@@ -24,11 +24,18 @@ use crate::models::Folded;
 use crate::onnx::EXACT_OPTION;
 use crate::onnx::Runtime;
 
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Target {
+    /// ONNX with quantized weights and QuantizeLinear, DequantizeLinear pairs.
+    Onnx,
+}
+
 /// Write a network as an ONNX file and prove that it runs.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  bitfront export runs/resnet8_fashion-1 --pick knee --to net.onnx
-  bitfront export --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8 --to net.onnx")]
+  bitfront export runs/resnet8_fashion-1 --pick knee --to onnx --out net.onnx
+  bitfront export --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8 --out net.onnx")]
 pub struct ExportArgs {
     /// A finished run's folder
     #[arg(value_name = "RUN", conflicts_with_all = ["model", "config", "format", "data", "weights", "mean", "std"])]
@@ -36,9 +43,9 @@ pub struct ExportArgs {
     /// Which member of the run's front: an id, knee, or best:COST<=LIMIT
     #[arg(long, default_value = "knee", value_name = "PICK")]
     pub pick: Pick,
-    /// The ONNX file to write
-    #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
+    /// Kind of the file that --out names
+    #[arg(long, value_enum, default_value = "onnx")]
+    pub to: Target,
     /// Write the file without running it
     #[arg(long)]
     pub no_verify: bool,
@@ -61,16 +68,18 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
     if !(0.0..=100.0).contains(&args.tolerance) {
         return Err(Error::bad_value("--tolerance", args.tolerance, "must be from 0 to 100 points"));
     }
-    if args.to.exists() && !common.force {
-        return Err(Error::bad_value("--to", args.to.display(), "exists already; --force replaces it"));
+    let Target::Onnx = args.to;
+    let path = common.out.as_ref().ok_or_else(|| Error::bad_value("--out", "", "name the file to write"))?;
+    if path.exists() && !common.force {
+        return Err(Error::bad_value("--out", path.display(), "exists already; --force replaces it"));
     }
     let session = common.session(common.thread_count()?, None)?;
     let (ready, test) = source(args, &session, common)?;
     let facts = [("tool".to_owned(), format!("bitfront {}", env!("CARGO_PKG_VERSION")))];
     let file = onnx_file(&ready.stored(), &facts)?;
-    write_atomically(&args.to, |out| std::io::Write::write_all(out, &file.bytes))?;
+    write_atomically(path, |out| std::io::Write::write_all(out, &file.bytes))?;
     let size = file.bytes.len() as f64 / 1e6;
-    let written = format!("{}: {size:.4} MB", args.to.display());
+    let written = format!("{}: {size:.4} MB", path.display());
     if args.no_verify {
         return report(args, common, &format!("{written}, verified: no"), None);
     }
@@ -116,7 +125,7 @@ fn source(args: &ExportArgs, session: &Session, common: &Common) -> Result<(Fold
 fn report(args: &ExportArgs, common: &Common, text: &str, shown: Option<&Verification>) -> Result<()> {
     if common.json {
         let verified = shown.is_some_and(|v| (v.top1 - v.file_top1).abs() <= args.tolerance);
-        return print(&json!({ "file": args.to, "verified": verified, "verification": shown }).to_string());
+        return print(&json!({ "file": common.out, "verified": verified, "verification": shown }).to_string());
     }
     print(text)
 }

@@ -32,7 +32,7 @@ use crate::error::Result;
   bitfront search --data cifar10:DIR --space search_spaces/resnet20_cifar10.ron \\
       --constraint 'gbops<=1.0'              your images, your limit
   bitfront report runs/resnet8_fashion-1             the table and the picture again
-  bitfront train --config runs/resnet8_fashion-1/front/17.ron    one network of the front, from scratch
+  bitfront train --config runs/resnet8_fashion-1/front/ID.ron    one network of the front, from scratch
 `bitfront <command> --help` shows every option with an example."
 )]
 pub struct Cli {

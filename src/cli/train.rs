@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   bitfront train --model resnet8 --format int4 --epochs 8
-  bitfront train --config runs/resnet8_fashion-1/front/17.ron --from runs/resnet8_fashion-1 --epochs 4")]
+  bitfront train --config runs/resnet8_fashion-1/front/ID.ron --from runs/resnet8_fashion-1 --epochs 4")]
 pub struct TrainArgs {
     /// Which network.
     #[command(flatten)]
