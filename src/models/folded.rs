@@ -67,7 +67,7 @@ impl Folded {
     /// # Shapes
     /// `x`: `[n, c, h, w]`, normalised images; the result is `[n, classes]`.
     pub fn logits(&self, x: &Tensor) -> Tensor {
-        no_grad(|| self.run(x, &mut |point, tensor, x| quant::activation(x, point, self.ranges.get(tensor))))
+        no_grad(|| self.run(x, &mut |point, tensor, x| quant::activation_in_place(x, point, self.ranges.get(tensor))))
     }
 
     /// Everything that runs this network, as plain arrays.
@@ -90,9 +90,9 @@ impl Folded {
             no_grad(|| {
                 let _logits = self.run(x, &mut |point, tensor, x| {
                     if learned.get(tensor).max <= 0.0 {
-                        ranges.widen(tensor, quant::observe(x, point.nonnegative), seen);
+                        ranges.widen(tensor, quant::observe(&x, point.nonnegative), seen);
                     }
-                    quant::activation(x, point, ranges.get(tensor))
+                    quant::activation_in_place(x, point, ranges.get(tensor))
                 });
             });
         }
@@ -116,8 +116,9 @@ impl Folded {
         }
     }
 
-    fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, &str, &Tensor) -> Tensor) -> Tensor {
-        let input = quantize(&self.network.input_point, "input", &layers::channels_last(x));
+    fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, &str, Tensor) -> Tensor) -> Tensor {
+        // A copy, because the images of the caller must stay as they are.
+        let input = quantize(&self.network.input_point, "input", layers::channels_last(x).copy());
         let mut outputs: Vec<Tensor> = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.network.layers.iter().enumerate() {
             let y = {
@@ -128,7 +129,7 @@ impl Folded {
                 self.operate(index, layer, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)))
             };
             outputs.push(match &layer.point {
-                Some(point) => quantize(point, &layer.name, &clipped_at_six(layer, y)),
+                Some(point) => quantize(point, &layer.name, clipped_at_six(layer, y)),
                 None => layers::activate(&y, layer.act),
             });
             for (from, &last) in self.last_use.iter().enumerate().take(index) {

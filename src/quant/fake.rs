@@ -38,6 +38,22 @@ pub fn activation(x: &Tensor, point: &Point, range: Range) -> Tensor {
     y
 }
 
+/// The same for a result that nobody else holds and no gradient flows through: rewritten where it lies, in one pass
+/// (rounding clamps to the format's values, and those of a nonnegative tensor's unsigned integers begin at 0).
+///
+/// # Shapes
+/// `x`: any; the result is `x`.
+pub fn activation_in_place(mut x: Tensor, point: &Point, range: Range) -> Tensor {
+    let format = point.spec.format;
+    if point.nonnegative && !matches!(format, Format::Uint(_)) {
+        let _ = x.relu_();
+    }
+    if let Some(scale) = point_scale(point, range) {
+        round_in_place(&mut x, format, scale);
+    }
+    x
+}
+
 /// The scale of a quantization point under its recorded range; `None` for float32, 1 for the 16-bit floats.
 pub fn point_scale(point: &Point, range: Range) -> Option<f32> {
     let format = point.spec.format;

@@ -9,6 +9,6 @@ mod learned;
 mod operations;
 mod range;
 
-pub use fake::{activation, observe, point_scale, weight};
+pub use fake::{activation, activation_in_place, observe, point_scale, weight};
 pub use learned::learned_activation;
 pub use range::{Range, Ranges};
