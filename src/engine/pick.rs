@@ -7,7 +7,6 @@ use super::Algorithm;
 use super::RunDirectory;
 use super::RunImages;
 use super::Session;
-use super::Settings;
 use super::Summary;
 use super::Tested;
 use super::summary;
@@ -61,14 +60,10 @@ impl FromStr for Pick {
 /// A picked network, ready to run.
 #[derive(Debug)]
 pub struct Picked {
-    /// Its row in the front.
-    pub member: Tested,
     /// The network as the run evaluated it.
     pub ready: Folded,
     /// The run's test images.
     pub test: Loader,
-    /// The run's settings.
-    pub settings: Settings,
 }
 
 /// Takes a member out of a finished run and makes it ready as the run did.
@@ -91,7 +86,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
     let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
     let ready = prepare(&network, &weights, images.evaluation());
     let test = images.test(&network)?;
-    Ok(Picked { member, ready, test, settings })
+    Ok(Picked { ready, test })
 }
 
 fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested> {
