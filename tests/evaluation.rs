@@ -2,12 +2,14 @@
 
 use bitfront::formats::Format;
 use bitfront::formats::QuantSpec;
+use bitfront::formats::fake_quantize;
 use bitfront::models::Folded;
 use bitfront::models::Pass;
 use bitfront::models::Statistics;
 use bitfront::models::Weights;
 use bitfront::models::forward;
 use bitfront::network::Network;
+use bitfront::network::Point;
 use bitfront::quant;
 use bitfront::quant::Range;
 use bitfront::seed::Seed;
@@ -80,13 +82,45 @@ fn gradient_of_an_activation_is_one_inside_and_zero_outside_its_clip() {
     let network = uniform("int4");
     let point = network.layers[0].point.unwrap();
     let range = Range { max: 1.0, rms: 1.0 };
-    let x = Tensor::from_slice(&[-0.5_f32, 0.2, 0.91, 1.5]).set_requires_grad(true);
-    let y = quant::activation(&x, &point, range);
     // uint4 over [0, 1]: steps of 1/15; 0.2 is 3/15, and 0.91 = 13.65/15 rounds to 14/15.
     let expected = Tensor::from_slice(&[0.0_f32, 3.0 / 15.0, 14.0 / 15.0, 1.0]);
-    assert!((&y - expected).abs().max().double_value(&[]) < 1e-6);
-    y.sum(Kind::Float).backward();
-    assert_eq!(x.grad(), Tensor::from_slice(&[0.0_f32, 1.0, 1.0, 0.0]));
+    // A parameter is left as it is; a result's memory becomes the mask.
+    for through in [Tensor::shallow_clone, |x: &Tensor| x * 1.0] {
+        let x = Tensor::from_slice(&[-0.5_f32, 0.2, 0.91, 1.5]).set_requires_grad(true);
+        let y = quant::activation(through(&x), &point, range);
+        assert!((&y - &expected).abs().max().double_value(&[]) < 1e-6);
+        y.sum(Kind::Float).backward();
+        assert_eq!(x.grad(), Tensor::from_slice(&[0.0_f32, 1.0, 1.0, 0.0]));
+        assert_eq!(x.detach(), Tensor::from_slice(&[-0.5_f32, 0.2, 0.91, 1.5]));
+    }
+}
+
+#[test]
+fn values_and_gradients_of_a_large_activation_are_those_of_clamp_and_round() {
+    let (range, size) = (Range { max: 2.0, rms: 0.7 }, [3, 16, 40, 41]);
+    let upstream = Tensor::randn(size, (Kind::Float, Device::Cpu));
+    for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "float16"].map(|name| name.parse().unwrap()) {
+        for nonnegative in [true, false] {
+            let point = Point { spec: QuantSpec::per_tensor(format), nonnegative, decided_by: 0 };
+            let latent = (Tensor::randn(size, (Kind::Float, Device::Cpu)) * 2.0).set_requires_grad(true);
+            let y = quant::activation(&latent * 1.0, &point, range);
+            (&y * &upstream).sum(Kind::Float).backward();
+            let scale = quant::point_scale(&point, range).unwrap();
+            let low = if nonnegative { 0.0 } else { format.min() as f32 * scale };
+            let (x, g) = (floats(&latent), floats(&upstream));
+            let high = format.max() as f32 * scale;
+            let mut expected: Vec<f32> = x.iter().map(|x| x.clamp(low, high)).collect();
+            let mask: Vec<f32> = x.iter().map(|x| f32::from(u8::from((low..=high).contains(x)))).collect();
+            fake_quantize(format, &mut expected, scale);
+            assert_eq!(floats(&y), expected, "{format}, nonnegative {nonnegative}");
+            let gradient: Vec<f32> = g.iter().zip(&mask).map(|(g, mask)| g * mask).collect();
+            assert_eq!(floats(&latent.grad()), gradient, "{format}, nonnegative {nonnegative}");
+        }
+    }
+}
+
+fn floats(x: &Tensor) -> Vec<f32> {
+    Vec::try_from(x.detach().contiguous().view([-1])).unwrap()
 }
 
 #[test]

@@ -15,14 +15,14 @@ use crate::search::Journal;
 use crate::search::Outcome;
 use crate::search::Record;
 use crate::space::Space;
-use crate::train::Score;
 use crate::train::evaluate;
 use crate::train::prepare;
 
 use super::History;
+use super::JudgingImages;
 use super::Row;
-use super::RunImages;
 use super::Status;
+use super::workers::in_order;
 
 /// Scores genomes of a space on shared weights.
 pub struct SharedWeights<'a> {
@@ -31,7 +31,9 @@ pub struct SharedWeights<'a> {
     /// The trained shared weights.
     pub weights: &'a Weights,
     /// The images.
-    pub images: &'a RunImages,
+    pub images: &'a JudgingImages,
+    /// Candidates scored at the same time.
+    pub threads: usize,
     /// The cost beside accuracy.
     pub objective: Metric,
     /// Hard limits.
@@ -40,35 +42,37 @@ pub struct SharedWeights<'a> {
     pub progress: &'a Progress,
 }
 
-impl SharedWeights<'_> {
-    /// Validation score of a genome.
-    ///
-    /// # Errors
-    /// Logits that are not finite.
-    pub fn score(&self, genome: &Genome) -> Result<Score> {
-        let network = self.space.network(&genome.0);
-        let ready = prepare(&network, self.weights, self.images.evaluation());
-        evaluate(&ready, self.images.validation_batches())
+impl Evaluator for SharedWeights<'_> {
+    fn evaluate(
+        &mut self,
+        genomes: &[Genome],
+        go_on: &(dyn Fn() -> bool + Sync),
+        keep: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let (space, objective, constraints) = (self.space, self.objective, self.constraints);
+        let worker = || (self.weights.shallow_clone(), self.images.shallow_clone());
+        let work = |(weights, images): &(Weights, JudgingImages), genome: &Genome| -> Result<Outcome> {
+            let network = space.network(&genome.0);
+            let score = evaluate(&prepare(&network, weights, images.evaluation()), images.validation())?;
+            let costs = Costs::of(&network, Convention::Full);
+            Ok(Outcome {
+                top1: score.top1,
+                loss: Some(score.loss),
+                costs: vec![objective.of(&costs).unwrap_or_default()],
+                violation: violation(constraints, &costs),
+            })
+        };
+        in_order(self.threads, genomes, worker, work, go_on, |outcome| {
+            keep(outcome?)?;
+            self.progress.step(1);
+            Ok(())
+        })
     }
 }
 
 /// By how much hard limits are broken, summed.
 pub fn violation(constraints: &[Constraint], costs: &Costs) -> f64 {
     constraints.iter().map(|constraint| constraint.violation(costs)).sum()
-}
-
-impl Evaluator for SharedWeights<'_> {
-    fn evaluate(&mut self, genome: &Genome) -> Result<Outcome> {
-        let costs = Costs::of(&self.space.network(&genome.0), Convention::Full);
-        let score = self.score(genome)?;
-        self.progress.step(1);
-        Ok(Outcome {
-            top1: score.top1,
-            loss: Some(score.loss),
-            costs: vec![self.objective.of(&costs).unwrap_or_default()],
-            violation: violation(self.constraints, &costs),
-        })
-    }
 }
 
 /// Writes records to the history as rows.

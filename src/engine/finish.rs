@@ -1,5 +1,8 @@
 //! The end of a run: the front is chosen on validation images, then the test images are touched, once.
 
+use std::collections::BTreeMap;
+
+use super::JudgingImages;
 use super::Row;
 use super::RunDirectory;
 use super::RunImages;
@@ -10,14 +13,19 @@ use super::Tested;
 use super::history::read_history;
 use super::history::read_tested;
 use super::tested_text;
+use super::workers::in_order;
+use super::workers::scoring_threads;
 use crate::cost::Metric;
+use crate::data::Loader;
 use crate::error::{Error, Result};
-use crate::models::Folded;
+use crate::interrupt;
+use crate::models::Weights;
 use crate::pareto;
 use crate::progress::Progress;
 use crate::space::NetworkFile;
 use crate::space::Space;
 use crate::train::evaluate;
+use crate::train::prepare;
 
 /// What a run found: all that its table and picture show.
 #[derive(Clone, Debug)]
@@ -43,19 +51,22 @@ impl Summary {
     }
 }
 
+/// Tells the weights that a candidate is tested with; one a thread.
+pub(super) type WeightsOf<'a> = Box<dyn Fn(&Row) -> Result<Weights> + Send + 'a>;
+
 /// Chooses the front, tests it and the uniform formats, and writes what a run's folder holds at its end.
 ///
 /// # Errors
 /// No feasible candidate, an interrupt, or a file that cannot be written.
 #[allow(clippy::too_many_arguments, reason = "the end of a run needs what every phase before it had")]
-pub(super) fn finish(
+pub(super) fn finish<'a>(
     settings: &Settings,
     folder: &RunDirectory,
     session: &Session,
     space: &Space,
     images: &RunImages,
     rows: &[Row],
-    ready: &dyn Fn(&Row) -> Result<Folded>,
+    weights: &dyn Fn() -> WeightsOf<'a>,
     stop: &str,
 ) -> Result<Summary> {
     let own = |row: &&Row| row.feasible && row.status != Status::Baseline;
@@ -68,24 +79,37 @@ pub(super) fn finish(
     let uniform: Vec<&Row> =
         rows.iter().filter(|row| row.status != Status::Baseline && uniform_name(space, row).is_some()).collect();
     let network = space.network(&space.widest().0);
+    let mut rows_to_test: BTreeMap<usize, &Row> = BTreeMap::new();
+    rows_to_test.extend(front.iter().chain(&uniform).chain(&baseline).map(|&row| (row.id, row)));
+    let rows_to_test: Vec<&Row> = rows_to_test.into_values().collect();
     let loader = images.test(&network)?;
-    let progress = Progress::new("test", (front.len() + uniform.len() + baseline.len()) as u64, session.quiet);
-    let mut known: Vec<Tested> = Vec::new();
-    let mut tested = |row: &Row| -> Result<Tested> {
-        session.check_interrupt("`bitfront resume` continues")?;
-        let score = match known.iter().find(|done| done.row.id == row.id) {
-            Some(done) => done.test_top1,
-            None => evaluate(&ready(row)?, loader.epoch(0, 0))?.top1,
+    let progress = Progress::new("test", rows_to_test.len() as u64, session.quiet);
+    let worker = || (weights(), images.judging.shallow_clone(), loader.clone());
+    let work =
+        |(weights, judging, loader): &(WeightsOf<'_>, JudgingImages, Loader), row: &&Row| -> Result<(usize, f64)> {
+            let ready = prepare(&space.network(&row.genome.0), &weights(row)?, judging.evaluation());
+            Ok((row.id, evaluate(&ready, loader.epoch(0, 0))?.top1))
         };
-        progress.step(1);
-        let done = Tested { row: Row { wall_s: 0.0, ..row.clone() }, test_top1: score };
-        known.push(done.clone());
-        Ok(done)
-    };
-    let front = front.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
-    let uniform = uniform.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
-    let baseline = baseline.into_iter().map(&mut tested).collect::<Result<Vec<_>>>()?;
+    let mut top1: BTreeMap<usize, f64> = BTreeMap::new();
+    in_order(
+        scoring_threads(settings.threads, session.device),
+        &rows_to_test,
+        worker,
+        work,
+        &|| !interrupt::requested(),
+        |tested| {
+            top1.extend([tested?]);
+            progress.step(1);
+            Ok(())
+        },
+    )?;
+    session.check_interrupt("`bitfront resume` continues")?;
     progress.finish();
+    let tested = |rows: Vec<&Row>| -> Vec<Tested> {
+        let tested = |row: &Row| Tested { row: Row { wall_s: 0.0, ..row.clone() }, test_top1: top1[&row.id] };
+        rows.into_iter().map(tested).collect()
+    };
+    let (front, uniform, baseline) = (tested(front), tested(uniform), tested(baseline));
     for member in &front {
         let file = NetworkFile::from_network(&space.model_spec(), &space.network(&member.row.genome.0)).text()?;
         folder.write(&folder.front_folder().join(format!("{}.ron", member.row.id)), &file)?;

@@ -23,17 +23,50 @@ const SCORING_BATCH: usize = 128;
 /// Batches in memory: images and labels.
 type Batches = Vec<(Tensor, Tensor)>;
 
+/// The images that make candidates ready and choose among them.
+#[derive(Debug)]
+pub struct JudgingImages {
+    /// Training images under the training augmentation, for batch-norm statistics.
+    statistics: Batches,
+    /// The same images without augmentation, for ranges.
+    ranges: Batches,
+    /// Images that no training sees.
+    validation: Batches,
+}
+
+impl JudgingImages {
+    /// How candidates are made ready.
+    pub fn evaluation(&self) -> Evaluation<'_> {
+        Evaluation { statistics: &self.statistics, ranges: &self.ranges }
+    }
+
+    /// The validation batches as an evaluation reads them.
+    pub fn validation(&self) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
+        handles(&self.validation).into_iter().map(Ok)
+    }
+
+    /// Further handles on the same images, for another thread.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self {
+            statistics: handles(&self.statistics),
+            ranges: handles(&self.ranges),
+            validation: handles(&self.validation),
+        }
+    }
+}
+
+fn handles(batches: &Batches) -> Batches {
+    batches.iter().map(|(x, y)| (x.shallow_clone(), y.shallow_clone())).collect()
+}
+
 /// What a run reads from its data set.
 #[derive(Debug)]
 pub struct RunImages {
     /// Shuffled, augmented training batches.
     pub training: Loader,
-    /// Validation images: the ones that candidates are chosen by.
-    validation: Batches,
-    /// Training images under the training augmentation, for batch-norm statistics.
-    statistics: Batches,
-    /// The same images without augmentation, for ranges.
-    ranges: Batches,
+    /// The images that candidates are judged by.
+    pub judging: JudgingImages,
     data: DataSource,
     classes: usize,
     device: Device,
@@ -56,20 +89,12 @@ impl RunImages {
         let training = make(parts.train, settings.train.batch)?.for_training(seed.child("batches"), augment).on(device);
         let scoring = make(parts.validation.clone(), SCORING_BATCH)?.on(device);
         let calibrating = make(calibration.clone(), equal_batch(calibration.len()))?.on(device);
-        Ok(Self {
+        let judging = JudgingImages {
             validation: scoring.whole(&parts.validation, None)?,
             ranges: calibrating.whole(&calibration, None)?,
             statistics: calibrating.for_training(seed, augment).whole(&calibration, Some(seed.child("statistics")))?,
-            training,
-            data: settings.data.clone(),
-            classes,
-            device,
-        })
-    }
-
-    /// The validation batches as an evaluation reads them.
-    pub fn validation_batches(&self) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
-        self.validation.iter().map(|(x, y)| Ok((x.shallow_clone(), y.shallow_clone())))
+        };
+        Ok(Self { training, judging, data: settings.data.clone(), classes, device })
     }
 
     /// Number of classes of the images.
@@ -80,11 +105,6 @@ impl RunImages {
     /// Where the tensors live.
     pub fn device(&self) -> Device {
         self.device
-    }
-
-    /// How candidates are made ready.
-    pub fn evaluation(&self) -> Evaluation<'_> {
-        Evaluation { statistics: &self.statistics, ranges: &self.ranges }
     }
 
     /// The test images; read when asked for, at the very end of a run.

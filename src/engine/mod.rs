@@ -14,11 +14,12 @@ mod session;
 mod settings;
 mod single;
 mod supernet;
+mod workers;
 
 pub use candidates::{RowJournal, SharedWeights, records, violation};
 pub use finish::{Summary, summary};
 pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};
-pub use images::{RunImages, calibration_images, test_images};
+pub use images::{JudgingImages, RunImages, calibration_images, test_images};
 pub use pick::{Pick, Picked, picked};
 pub use run_directory::RunDirectory;
 pub use search::{check_search, run_search};

@@ -1,9 +1,10 @@
 //! `bitfront search --algorithm fliqs`: one training run for each target cost, and one for each uniform format to
 //! compare with, all with equal epochs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tch::Device;
 
 use super::History;
 use super::Row;
@@ -13,6 +14,7 @@ use super::Session;
 use super::Settings;
 use super::Status;
 use super::Summary;
+use super::finish::WeightsOf;
 use super::finish::finish;
 use super::history::csv_text;
 use super::plan::Pace;
@@ -104,31 +106,32 @@ pub(super) fn run_one_shot(
         }
     }
     folder.write(&folder.folder().join("targets.csv"), &csv_text(&targets, true)?)?;
-    let ready = |row: &Row| {
-        let network = space.network(&row.genome.0);
-        Ok(prepare(&network, &run.weights(row.id, &network)?, images.evaluation()))
+    let weights = || {
+        let device = session.device;
+        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.network(&row.genome.0), device);
+        Box::new(of) as WeightsOf<'_>
     };
-    let summary = finish(settings, folder, session, space, images, &history.rows, &ready, "all targets trained")?;
+    let summary = finish(settings, folder, session, space, images, &history.rows, &weights, "all targets trained")?;
     for member in &summary.front {
         let to = folder.front_folder().join(format!("{}.safetensors", member.row.id));
-        std::fs::copy(run.snapshot(member.row.id), &to).map_err(|error| Error::io(&to, error))?;
+        std::fs::copy(job_snapshot(folder, member.row.id), &to).map_err(|error| Error::io(&to, error))?;
     }
     Ok(summary)
 }
 
+/// The snapshot of a training; also where its finished weights are.
+fn job_snapshot(folder: &RunDirectory, id: usize) -> PathBuf {
+    folder.state().join(format!("job-{id}.safetensors"))
+}
+
+fn weights(snapshot: &Path, network: &Network, device: Device) -> Result<Weights> {
+    Weights::from_arrays(network, &crate::checkpoint::read(snapshot)?.arrays, device)
+}
+
 impl OneShotRun<'_> {
-    fn snapshot(&self, id: usize) -> PathBuf {
-        self.folder.state().join(format!("job-{id}.safetensors"))
-    }
-
-    fn weights(&self, id: usize, network: &Network) -> Result<Weights> {
-        let file = crate::checkpoint::read(self.snapshot(id))?;
-        Weights::from_arrays(network, &file.arrays, self.session.device)
-    }
-
     fn state_cost(&self, jobs: usize) -> Result<()> {
         let network = self.space.network(&self.space.widest().0);
-        let pace = Pace::measure(&network, &self.settings.training(), self.images)?;
+        let pace = Pace::measure(&network, &self.settings.training(), self.images, 1)?;
         let steps = self.images.training.steps() * self.settings.train.epochs;
         let targets = self.settings.targets.len();
         self.session.say(&format!(
@@ -144,7 +147,7 @@ impl OneShotRun<'_> {
     /// Trains one job to its end, from its snapshot if there is one.
     fn trained(&self, id: usize, job: &Job) -> Result<(Found, Weights)> {
         let seed = Seed::new(self.settings.seed);
-        let snapshot = self.snapshot(id);
+        let snapshot = job_snapshot(self.folder, id);
         let label = match job {
             Job::Target(share) => format!("target {share}"),
             Job::Uniform(format, _) => format!("uniform {format}"),
@@ -252,8 +255,8 @@ impl OneShotRun<'_> {
 
     fn row(&self, id: usize, found: &Found, weights: &Weights) -> Result<Row> {
         let network = self.space.network(&found.genome.0);
-        let ready = prepare(&network, weights, self.images.evaluation());
-        let score = evaluate(&ready, self.images.validation_batches())?;
+        let ready = prepare(&network, weights, self.images.judging.evaluation());
+        let score = evaluate(&ready, self.images.judging.validation())?;
         let row = Row {
             id,
             status: found.status,

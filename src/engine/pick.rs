@@ -84,7 +84,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
     };
     let file = crate::checkpoint::read(&path)?;
     let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
-    let ready = prepare(&network, &weights, images.evaluation());
+    let ready = prepare(&network, &weights, images.judging.evaluation());
     let test = images.test(&network)?;
     Ok(Picked { ready, test })
 }

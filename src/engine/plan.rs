@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::JudgingImages;
 use super::RunImages;
 use super::TrainSettings;
+use super::workers::in_order;
 use crate::error::Result;
 use crate::models::Weights;
 use crate::network::Network;
@@ -17,18 +19,23 @@ use crate::train::prepare;
 pub(super) struct Pace {
     /// One forward and backward pass over a training batch.
     pub(super) pass: Duration,
-    /// Scoring one candidate on the validation images.
+    /// Scoring one candidate on the validation images, where every thread scores one.
     pub(super) score: Duration,
     /// Validation images.
     pub(super) scored_images: usize,
 }
 
 impl Pace {
-    /// Times a few passes and one score of `network` on weights that are thrown away.
+    /// Times a few passes and one score a thread of `network` on weights that are thrown away.
     ///
     /// # Errors
     /// A batch cannot be read.
-    pub(super) fn measure(network: &Network, settings: &TrainSettings, images: &RunImages) -> Result<Self> {
+    pub(super) fn measure(
+        network: &Network,
+        settings: &TrainSettings,
+        images: &RunImages,
+        threads: usize,
+    ) -> Result<Self> {
         let weights = Weights::initialised(network, Seed::new(0), images.device());
         let mut trainer = Trainer::new(weights, settings.train.clone(), 1);
         let (x, y) = images.training.batch(0, 0)?.tensors(images.device())?;
@@ -41,9 +48,17 @@ impl Pace {
         }
         let pass = began.elapsed() / passes;
         let began = Instant::now();
-        let ready = prepare(network, &trainer.weights, images.evaluation());
-        let score = evaluate(&ready, images.validation_batches())?;
-        Ok(Self { pass, score: began.elapsed(), scored_images: score.n })
+        let mut scored_images = 0;
+        let worker = || (trainer.weights.shallow_clone(), images.judging.shallow_clone());
+        let work = |(weights, images): &(Weights, JudgingImages), _: &usize| {
+            evaluate(&prepare(network, weights, images.evaluation()), images.validation())
+        };
+        let jobs: Vec<usize> = (0..threads).collect();
+        in_order(threads, &jobs, worker, work, &|| true, |score| {
+            scored_images = score?.n;
+            Ok(())
+        })?;
+        Ok(Self { pass, score: began.elapsed() / u32::try_from(threads).unwrap_or(1), scored_images })
     }
 
     /// Time for `passes` training passes and `scores` candidate scores.

@@ -13,6 +13,7 @@ use super::Settings;
 use super::SharedWeights;
 use super::Status;
 use super::Summary;
+use super::finish::WeightsOf;
 use super::finish::finish;
 use super::one_shot::run_one_shot;
 use super::plan::Pace;
@@ -23,6 +24,7 @@ use super::repair::fits;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use super::workers::scoring_threads;
 use crate::cost::Convention;
 use crate::cost::check_feasible;
 use crate::cost::nearest;
@@ -87,11 +89,11 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
     if settings.random_baseline {
         work.baseline(&mut history)?;
     }
-    let ready = |row: &Row| {
-        let network = space.network(&row.genome.0);
-        Ok(crate::train::prepare(&network, &weights, images.evaluation()))
+    let weights = || {
+        let same = weights.shallow_clone();
+        Box::new(move |_: &Row| Ok(same.shallow_clone())) as WeightsOf<'_>
     };
-    finish(settings, folder, session, &space, &images, &history.rows, &ready, &stop.to_string())
+    finish(settings, folder, session, &space, &images, &history.rows, &weights, &stop.to_string())
 }
 
 /// The space with a head for this many classes, said where it differs from the space's own.
@@ -114,7 +116,8 @@ fn state_cost(
     images: &RunImages,
     history: &History,
 ) -> Result<()> {
-    let pace = Pace::measure(&space.network(&space.widest().0), &settings.training(), images)?;
+    let threads = scoring_threads(settings.threads, session.device);
+    let pace = Pace::measure(&space.network(&space.widest().0), &settings.training(), images, threads)?;
     let steps = images.training.steps() * settings.train.epochs;
     let passes = steps * (settings.sandwich + 2);
     let scores = settings.evaluations * if settings.random_baseline { 2 } else { 1 };
@@ -193,7 +196,8 @@ impl Work<'_> {
         SharedWeights {
             space: self.space,
             weights: self.weights,
-            images: self.images,
+            images: &self.images.judging,
+            threads: scoring_threads(self.settings.threads, self.session.device),
             objective: self.settings.objective,
             constraints: &self.settings.constraints,
             progress,
@@ -280,16 +284,21 @@ impl Work<'_> {
             return Ok(());
         }
         let progress = Progress::new("uniform formats", missing.len() as u64, self.session.quiet);
-        for genome in missing {
-            self.session.check_interrupt("`bitfront resume` continues")?;
-            let outcome = search::Evaluator::evaluate(&mut self.evaluator(&progress), &genome)?;
-            let id = history.rows.len();
-            let record = search::Record { id: 0, generation: 0, parent: None, genome, outcome };
-            let (space, started, seed) = (self.space, self.session.started, self.settings.seed);
-            let mut journal = RowJournal { history, space, status: Status::Uniform, offset: id, started, seed };
-            search::Journal::append(&mut journal, &record)?;
-        }
+        let (space, started, seed) = (self.space, self.session.started, self.settings.seed);
+        let mut genomes = missing.iter();
+        search::Evaluator::evaluate(
+            &mut self.evaluator(&progress),
+            &missing,
+            &|| !crate::interrupt::requested(),
+            &mut |outcome| {
+                let Some(genome) = genomes.next().cloned() else { return Ok(()) };
+                let record = search::Record { id: 0, generation: 0, parent: None, genome, outcome };
+                let offset = history.rows.len();
+                let mut journal = RowJournal { history, space, status: Status::Uniform, offset, started, seed };
+                search::Journal::append(&mut journal, &record)
+            },
+        )?;
         progress.finish();
-        Ok(())
+        self.session.check_interrupt("`bitfront resume` continues")
     }
 }

@@ -74,7 +74,7 @@ pub fn train_single(
             "the data has {classes} classes, the network {own}: its last layer is replaced by one of {classes}"
         ));
     }
-    let pace = Pace::measure(network, settings, &images)?;
+    let pace = Pace::measure(network, settings, &images, 1)?;
     let steps = images.training.steps();
     session.say(&format!(
         "cost: {} epochs of {steps} steps, about {}",
@@ -107,10 +107,10 @@ pub fn train_single(
         return Err(Error::Interrupted(": the time budget is spent; the state is saved".into()));
     }
     // The file holds the statistics that are tested, so that `eval` needs no re-estimation.
-    let weights = reestimated(network, &trainer.weights, images.evaluation().statistics);
+    let weights = reestimated(network, &trainer.weights, images.judging.evaluation().statistics);
     crate::checkpoint::write_safetensors(folder.supernet(), &weights.to_arrays(), &[].into())?;
-    let ready = prepare(network, &weights, Evaluation { statistics: &[], ..images.evaluation() });
-    let validation = evaluate(&ready, images.validation_batches())?;
+    let ready = prepare(network, &weights, Evaluation { statistics: &[], ..images.judging.evaluation() });
+    let validation = evaluate(&ready, images.judging.validation())?;
     let test = evaluate(&ready, images.test(network)?.epoch(0, 0))?;
     Ok(SingleResult {
         top1: test.top1,
@@ -130,6 +130,6 @@ pub fn tested_top1(settings: &TrainSettings, network: &Network, weights: &Path, 
     let images = RunImages::load(settings, network, session.device)?;
     let file = crate::checkpoint::read(weights)?;
     let weights = Weights::from_arrays(network, &file.arrays, session.device)?;
-    let ready = prepare(network, &weights, images.evaluation());
+    let ready = prepare(network, &weights, images.judging.evaluation());
     Ok(evaluate(&ready, images.test(network)?.epoch(0, 0))?.top1)
 }

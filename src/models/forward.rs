@@ -37,7 +37,7 @@ pub struct Pass {
 /// # Shapes
 /// `x`: `[n, c, h, w]`, the normalised images; the result is `[n, classes]`, the logits.
 pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
-    let input = quantized(&network.input_point, "input", weights, ranges, &layers::channels_last(x), pass);
+    let input = quantized(&network.input_point, "input", weights, ranges, layers::channels_last(x), pass);
     let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
     for layer in &network.layers {
         let read = |source: Source| match source {
@@ -46,7 +46,7 @@ pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Te
         };
         let y = operate(layer, weights, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)), pass);
         let y = match &layer.point {
-            Some(point) => quantized(point, &layer.name, weights, ranges, &clipped_at_six(layer, y), pass),
+            Some(point) => quantized(point, &layer.name, weights, ranges, clipped_at_six(layer, y), pass),
             None => layers::activate(&y, layer.act),
         };
         outputs.push(y);
@@ -59,13 +59,13 @@ pub(super) fn clipped_at_six(layer: &LayerSpec, y: Tensor) -> Tensor {
     if layer.act == Act::Relu6 { y.clamp_max(6.0) } else { y }
 }
 
-fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
+fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass) -> Tensor {
     if let Some(clip) = weights.clip(tensor) {
-        return quant::learned_activation(x, point, clip);
+        return quant::learned_activation(&x, point, clip);
     }
     let unseen = ranges.get(tensor).max <= 0.0;
     if let Some(rate) = pass.follow.or(unseen.then_some(1.0)) {
-        ranges.absorb(tensor, quant::observe(x, point.nonnegative), rate);
+        ranges.absorb(tensor, quant::observe(&x, point.nonnegative), rate);
     }
     quant::activation(x, point, ranges.get(tensor))
 }

@@ -149,6 +149,13 @@ impl Weights {
         self.device
     }
 
+    /// Further handles on the same tensors, for another thread.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        let same = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shallow_clone());
+        Self { tensors: self.tensors.iter().map(same).collect(), ranges: self.ranges.clone(), device: self.device }
+    }
+
     /// The same parameters with batch-norm statistics of its own, which may then move without touching these.
     pub fn with_own_statistics(&self) -> Self {
         let own = |(name, tensor): (&String, &Tensor)| {

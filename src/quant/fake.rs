@@ -24,16 +24,27 @@ pub fn observe(x: &Tensor, nonnegative: bool) -> Range {
 /// Clamps to what the format can represent, which is also the ReLU of a nonnegative tensor, then rounds. The gradient
 /// is that of the clamp: straight through inside, zero outside. A float32 point only applies the ReLU.
 ///
+/// `x` is an operator's result that nobody else reads and that the operator's own backward does not read either: where a
+/// gradient is wanted, its memory is rewritten.
+///
 /// # Shapes
 /// `x`: any; the result has the same shape and layout.
-pub fn activation(x: &Tensor, point: &Point, range: Range) -> Tensor {
+pub fn activation(mut x: Tensor, point: &Point, range: Range) -> Tensor {
     let format = point.spec.format;
     if format == Format::Float32 {
-        return if point.nonnegative { x.relu() } else { x.shallow_clone() };
+        return if point.nonnegative { x.relu() } else { x };
     }
     let scale = point_scale(point, range).unwrap_or(1.0);
     let low = if point.nonnegative { 0.0 } else { f64::from(scale) * format.min() };
-    let mut y = x.clamp(low, f64::from(scale) * format.max());
+    let high = f64::from(scale) * format.max();
+    if x.requires_grad() && !x.is_leaf() && kernel::is_reachable(&x) {
+        // The backward of `threshold` is one pass where that of `clamp` is four. It lets the gradient through where the
+        // tensor that it has saved, `x`, is positive, so `x` becomes the mask of the clamp.
+        let mut y = x.threshold(0.0, 0.0);
+        kernel::clip_with_mask(&mut y, &mut x, low as f32, high as f32, |part| fake_quantize(format, part, scale));
+        return y;
+    }
+    let mut y = x.clamp(low, high);
     round_in_place(&mut y, format, scale);
     y
 }

@@ -5,6 +5,7 @@
 //! input, a product with a constant saves nothing).
 #![allow(unsafe_code, reason = "a tensor's memory can only be reached through its raw pointer")]
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -12,6 +13,11 @@ use super::Range;
 
 /// Elements a task works on: 64 KiB, half of a usual first-level plus second-level cache share.
 const CHUNK: usize = 16 * 1024;
+
+/// Whether one thread does it sooner than several: little work, or a pool of one thread.
+fn is_small(elements: usize) -> bool {
+    elements <= CHUNK || rayon::current_num_threads() == 1
+}
 
 /// Whether the passes below can work on this tensor: float32 in main memory, without holes.
 pub(super) fn is_reachable(tensor: &Tensor) -> bool {
@@ -48,10 +54,46 @@ fn elements_mut(tensor: &mut Tensor) -> &mut [f32] {
 /// Applies `pass` to every chunk of the tensor, in parallel.
 pub(super) fn rewrite(tensor: &mut Tensor, pass: impl Fn(&mut [f32]) + Sync + Send) {
     let values = elements_mut(tensor);
-    if values.len() <= CHUNK {
+    if is_small(values.len()) {
         pass(values);
     } else {
         values.par_chunks_mut(CHUNK).for_each(pass);
+    }
+}
+
+/// Writes `x` clipped to `low..=high` and changed by `pass` into `y`, and into `x` where it lay: 1 inside, -1 outside (NaN
+/// is outside). In parallel.
+///
+/// # Panics
+/// When the two differ in shape or layout.
+pub(super) fn clip_with_mask(
+    y: &mut Tensor,
+    x: &mut Tensor,
+    low: f32,
+    high: f32,
+    pass: impl Fn(&mut [f32]) + Sync + Send,
+) {
+    assert_eq!((y.size(), y.stride()), (x.size(), x.stride()), "two tensors of one layout");
+    let chunk = |(y, x): (&mut [f32], &mut [f32])| {
+        clip(y, x, low, high);
+        pass(y);
+    };
+    let (y, x) = (elements_mut(y), elements_mut(x));
+    if is_small(y.len()) {
+        chunk((y, x));
+    } else {
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks_mut(CHUNK)).for_each(chunk);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl", "x86_64+avx2"))]
+fn clip(y: &mut [f32], x: &mut [f32], low: f32, high: f32) {
+    for (y, x) in y.iter_mut().zip(x) {
+        let value = *x;
+        // Written as comparisons, which let NaN pass.
+        let raised = if value < low { low } else { value };
+        *y = if raised > high { high } else { raised };
+        *x = if value >= low && value <= high { 1.0 } else { -1.0 };
     }
 }
 
@@ -64,7 +106,7 @@ pub(super) fn rewrite_whole(tensor: &mut Tensor, pass: impl FnOnce(&mut [f32])) 
 pub(super) fn rewrite_rows(tensor: &mut Tensor, rows: usize, pass: impl Fn(usize, &mut [f32]) + Sync) {
     let values = elements_mut(tensor);
     let length = values.len() / rows.max(1);
-    if values.len() <= CHUNK {
+    if is_small(values.len()) {
         values.chunks_mut(length.max(1)).enumerate().for_each(|(row, part)| pass(row, part));
     } else {
         values.par_chunks_mut(length.max(1)).enumerate().for_each(|(row, part)| pass(row, part));
@@ -75,6 +117,10 @@ pub(super) fn rewrite_rows(tensor: &mut Tensor, rows: usize, pass: impl Fn(usize
 /// does not depend on the number of threads.
 pub(super) fn range(tensor: &Tensor) -> Range {
     let values = elements(tensor);
-    let partial: Vec<Range> = values.par_chunks(CHUNK).map(Range::of).collect();
+    let partial: Vec<Range> = if is_small(values.len()) {
+        values.chunks(CHUNK).map(Range::of).collect()
+    } else {
+        values.par_chunks(CHUNK).map(Range::of).collect()
+    };
     Range::merged(&partial, CHUNK, values.len())
 }

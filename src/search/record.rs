@@ -82,13 +82,19 @@ pub fn front(records: &[Record]) -> Result<Vec<usize>> {
     Ok(best.into_iter().map(|place| feasible[place]).collect())
 }
 
-/// Says what a genome is worth.
+/// Says what genomes are worth.
 pub trait Evaluator {
-    /// Evaluates one genome. The outcome must depend on nothing but the genome and the evaluator's own settings.
+    /// Evaluates genomes and hands their outcomes to `keep`, in order; where `go_on` says no, none further is begun. An
+    /// outcome must depend on nothing but its genome and the evaluator's own settings.
     ///
     /// # Errors
-    /// Whatever stops the whole run; a candidate that is merely bad is an [`Outcome`].
-    fn evaluate(&mut self, genome: &Genome) -> Result<Outcome>;
+    /// Whatever stops the whole run (a candidate that is merely bad is an [`Outcome`]), and what `keep` returns.
+    fn evaluate(
+        &mut self,
+        genomes: &[Genome],
+        go_on: &(dyn Fn() -> bool + Sync),
+        keep: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<()>;
 }
 
 /// Keeps records as they arise, so that a crash loses at most the candidate in work.

@@ -17,6 +17,7 @@ use crate::seed::Seed;
 
 use super::Algorithm;
 use super::Clock;
+use super::Evaluated;
 use super::Evaluator;
 use super::Journal;
 use super::Proposal;
@@ -35,11 +36,22 @@ pub struct Run<'a> {
     /// Time after which no further evaluation starts.
     pub deadline: Option<Duration>,
     /// The clock that the deadline refers to.
-    pub clock: &'a dyn Clock,
+    pub clock: &'a (dyn Clock + Sync),
     /// Asked before every evaluation; true stops the run.
-    pub interrupted: &'a dyn Fn() -> bool,
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
     /// Records of an earlier run with the same seed, algorithm and settings, in order; empty for a new run.
     pub recorded: Vec<Record>,
+}
+
+impl Run<'_> {
+    /// Why no further evaluation may start, if the user or the clock says so.
+    fn told_to_stop(&self) -> Option<StopReason> {
+        if (self.interrupted)() {
+            return Some(StopReason::Interrupted);
+        }
+        let late = self.deadline.is_some_and(|deadline| self.clock.elapsed() >= deadline);
+        late.then_some(StopReason::TimeUp)
+    }
 }
 
 /// What a run leaves.
@@ -63,7 +75,7 @@ pub fn run(
     run: Run,
 ) -> Result<Finished> {
     let stream = run.seed.child("search");
-    let mut ledger = Ledger::new(run);
+    let mut ledger = Ledger { run, records: Vec::new(), known: HashMap::new() };
     let mut idle = 0;
     for generation in 0.. {
         if ledger.spent() {
@@ -71,7 +83,7 @@ pub fn run(
         }
         // A generation of known candidates alone evaluates nothing, so the clock is read here too.
         if idle > 0
-            && let Some(reason) = ledger.told_to_stop()
+            && let Some(reason) = ledger.run.told_to_stop()
         {
             return Ok(ledger.finish(reason));
         }
@@ -80,19 +92,13 @@ pub fn run(
             return Ok(ledger.finish(StopReason::SpaceExhausted));
         }
         let before = ledger.records.len();
-        let mut evaluated = Vec::with_capacity(proposals.len());
-        let mut stop = None;
-        for proposal in proposals {
-            match ledger.settle(proposal, generation as usize, evaluator, journal)? {
-                Settled::At(id) => evaluated.push(ledger.records[id].evaluated()),
-                Settled::Stop(reason) => {
-                    stop = Some(reason);
-                    break;
-                }
-            }
-        }
+        ledger.settle(&proposals, generation as usize, evaluator, journal)?;
+        let settled =
+            |proposal: &Proposal| ledger.known.get(&proposal.genome).map(|&id| ledger.records[id].evaluated());
+        let evaluated: Vec<Evaluated> = proposals.iter().map_while(settled).collect();
         algorithm.tell(&evaluated)?;
-        if let Some(reason) = stop {
+        if evaluated.len() < proposals.len() && !ledger.spent() {
+            let reason = ledger.run.told_to_stop().unwrap_or(StopReason::Interrupted);
             return Ok(ledger.finish(reason));
         }
         idle = if ledger.records.len() == before { idle + 1 } else { 0 };
@@ -103,14 +109,6 @@ pub fn run(
     Ok(ledger.finish(StopReason::EvaluationsSpent))
 }
 
-/// What became of a proposal.
-enum Settled {
-    /// It is the record with this id.
-    At(usize),
-    /// It would need an evaluation, and none may start.
-    Stop(StopReason),
-}
-
 /// The books of a run: what was evaluated, what is replayed, what is left to spend.
 struct Ledger<'a> {
     run: Run<'a>,
@@ -118,60 +116,57 @@ struct Ledger<'a> {
     known: HashMap<Genome, usize>,
 }
 
-impl<'a> Ledger<'a> {
-    fn new(run: Run<'a>) -> Self {
-        Self { run, records: Vec::new(), known: HashMap::new() }
-    }
-
+impl Ledger<'_> {
     fn spent(&self) -> bool {
         self.records.len() >= self.run.evaluations
-    }
-
-    /// Why no further evaluation may start, if the user or the clock says so.
-    fn told_to_stop(&self) -> Option<StopReason> {
-        let late = || self.run.deadline.is_some_and(|deadline| self.run.clock.elapsed() >= deadline);
-        if (self.run.interrupted)() {
-            return Some(StopReason::Interrupted);
-        }
-        late().then_some(StopReason::TimeUp)
     }
 
     fn finish(self, stop: StopReason) -> Finished {
         Finished { records: self.records, stop }
     }
 
-    /// Finds the proposal's record in the cache, in the replayed journal, or by evaluating it.
+    /// Takes the new genomes of a generation from the replayed journal, then from the evaluator, as far as the budget and
+    /// the clock allow.
     fn settle(
         &mut self,
-        proposal: Proposal,
+        proposals: &[Proposal],
         generation: usize,
         evaluator: &mut dyn Evaluator,
         journal: &mut dyn Journal,
-    ) -> Result<Settled> {
-        if let Some(&id) = self.known.get(&proposal.genome) {
-            return Ok(Settled::At(id));
-        }
-        if self.spent() {
-            return Ok(Settled::Stop(StopReason::EvaluationsSpent));
-        }
-        let id = self.records.len();
-        let record = match self.run.recorded.get(id) {
-            Some(recorded) => replayed(recorded, id, &proposal, generation)?,
-            None => {
-                if let Some(reason) = self.told_to_stop() {
-                    return Ok(Settled::Stop(reason));
-                }
-                let outcome = evaluator.evaluate(&proposal.genome)?;
-                outcome.check(&proposal.genome)?;
-                let record =
-                    Record { id, generation, parent: proposal.parent, genome: proposal.genome.clone(), outcome };
-                journal.append(&record)?;
-                record
+    ) -> Result<()> {
+        let mut new: Vec<&Proposal> = Vec::new();
+        for proposal in proposals {
+            let seen = self.known.contains_key(&proposal.genome) || new.iter().any(|p| p.genome == proposal.genome);
+            if !seen && self.records.len() + new.len() < self.run.evaluations {
+                new.push(proposal);
             }
-        };
-        self.known.insert(proposal.genome, id);
+        }
+        let mut new = new.into_iter();
+        while let Some(recorded) = self.run.recorded.get(self.records.len())
+            && let Some(proposal) = new.next()
+        {
+            let record = replayed(recorded, self.records.len(), proposal, generation)?;
+            self.keep(record);
+        }
+        let new: Vec<&Proposal> = new.collect();
+        let genomes: Vec<Genome> = new.iter().map(|proposal| proposal.genome.clone()).collect();
+        let (run, first, mut records) = (&self.run, self.records.len(), Vec::new());
+        let made = evaluator.evaluate(&genomes, &|| run.told_to_stop().is_none(), &mut |outcome| {
+            let proposal = new[records.len()];
+            outcome.check(&proposal.genome)?;
+            let (id, parent, genome) = (first + records.len(), proposal.parent, proposal.genome.clone());
+            let record = Record { id, generation, parent, genome, outcome };
+            journal.append(&record)?;
+            records.push(record);
+            Ok(())
+        });
+        records.into_iter().for_each(|record| self.keep(record));
+        made
+    }
+
+    fn keep(&mut self, record: Record) {
+        self.known.insert(record.genome.clone(), record.id);
         self.records.push(record);
-        Ok(Settled::At(id))
     }
 }
 
@@ -197,7 +192,7 @@ fn replayed(recorded: &Record, id: usize, proposal: &Proposal, generation: usize
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::genome::Choices;
@@ -206,20 +201,28 @@ mod tests {
 
     /// A second passes with every evaluation.
     struct Fake<'a> {
-        evaluated: &'a RefCell<Vec<Genome>>,
+        evaluated: &'a Mutex<Vec<Genome>>,
     }
 
     impl Evaluator for Fake<'_> {
-        fn evaluate(&mut self, genome: &Genome) -> Result<Outcome> {
-            self.evaluated.borrow_mut().push(genome.clone());
-            let top1 = genome.0.iter().map(|&x| f64::from(x)).sum();
-            Ok(Outcome { top1, loss: None, costs: vec![], violation: 0.0 })
+        fn evaluate(
+            &mut self,
+            genomes: &[Genome],
+            go_on: &(dyn Fn() -> bool + Sync),
+            keep: &mut dyn FnMut(Outcome) -> Result<()>,
+        ) -> Result<()> {
+            for genome in genomes.iter().take_while(|_| go_on()) {
+                self.evaluated.lock().unwrap().push(genome.clone());
+                let top1 = genome.0.iter().map(|&x| f64::from(x)).sum();
+                keep(Outcome { top1, loss: None, costs: vec![], violation: 0.0 })?;
+            }
+            Ok(())
         }
     }
 
     impl Clock for Fake<'_> {
         fn elapsed(&self) -> Duration {
-            Duration::from_secs(self.evaluated.borrow().len() as u64)
+            Duration::from_secs(self.evaluated.lock().unwrap().len() as u64)
         }
     }
 
@@ -265,7 +268,7 @@ mod tests {
 
     /// Runs `algorithm`; returns what it left, the evaluations really made and the journal.
     fn go(algorithm: &mut dyn Algorithm, given: Given) -> (Result<Finished>, Vec<Genome>, Vec<Record>) {
-        let evaluated = RefCell::new(vec![]);
+        let evaluated = Mutex::new(vec![]);
         let mut shelf = Shelf::default();
         let finished = run(
             algorithm,
@@ -276,11 +279,11 @@ mod tests {
                 evaluations: given.evaluations,
                 deadline: given.deadline.map(Duration::from_secs),
                 clock: &Fake { evaluated: &evaluated },
-                interrupted: &|| evaluated.borrow().len() >= given.interrupt_at,
+                interrupted: &|| evaluated.lock().unwrap().len() >= given.interrupt_at,
                 recorded: given.recorded,
             },
         );
-        (finished, evaluated.into_inner(), shelf.0)
+        (finished, evaluated.into_inner().unwrap(), shelf.0)
     }
 
     fn random() -> RandomSearch {

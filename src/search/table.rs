@@ -99,21 +99,31 @@ impl Table {
         (flops().fold(f64::INFINITY, f64::min), flops().fold(0.0, f64::max))
     }
 
+    fn outcome(&self, genome: &Genome) -> Result<Outcome> {
+        let network = self.networks.get(genome);
+        let network = network.ok_or_else(|| Error::bad_value("genome", genome, "not in the table"))?;
+        Ok(Outcome { top1: network.top1, loss: None, costs: vec![network.flops], violation: 0.0 })
+    }
+
     /// (operations, top-1) of every network.
     pub fn points(&self) -> Vec<(f64, f64)> {
         self.networks.values().map(|network| (network.flops, network.top1)).collect()
     }
 }
 
-/// Evaluates a genome by looking it up; its one cost is floating-point operations.
+/// Evaluates genomes by looking them up; its one cost is floating-point operations.
 #[derive(Clone, Copy, Debug)]
 pub struct TableEvaluator<'a>(pub &'a Table);
 
 impl Evaluator for TableEvaluator<'_> {
-    fn evaluate(&mut self, genome: &Genome) -> Result<Outcome> {
-        let network = self.0.networks.get(genome);
-        let network = network.ok_or_else(|| Error::bad_value("genome", genome, "not in the table"))?;
-        Ok(Outcome { top1: network.top1, loss: None, costs: vec![network.flops], violation: 0.0 })
+    fn evaluate(
+        &mut self,
+        genomes: &[Genome],
+        go_on: &(dyn Fn() -> bool + Sync),
+        keep: &mut dyn FnMut(Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let genomes = genomes.iter().take_while(|_| go_on());
+        genomes.map(|genome| self.0.outcome(genome)).try_for_each(|outcome| keep(outcome?))
     }
 }
 
@@ -141,9 +151,9 @@ mod tests {
         assert_eq!(table.choices().options(), [1, 3]);
         assert!((table.best_top1() - 60.0).abs() < 1e-12);
         assert_eq!(table.flops_range(), (100.0, 300.0));
-        let outcome = TableEvaluator(&table).evaluate(&Genome(vec![0, 2])).unwrap();
+        let outcome = table.outcome(&Genome(vec![0, 2])).unwrap();
         assert_eq!(outcome.objectives(), [44.5, 300.0]);
-        assert!(TableEvaluator(&table).evaluate(&Genome(vec![0, 3])).is_err());
+        assert!(table.outcome(&Genome(vec![0, 3])).is_err());
     }
 
     #[test]
