@@ -72,7 +72,7 @@ fn folding_changes_no_logit_beyond_float_rounding() {
     // Float activations: a rounding difference of the folded product cannot then be blown up by a quantizer's step.
     let float = vec![QuantSpec::per_tensor(Format::Float32); layers];
     plain.assign(&vec![QuantSpec::per_channel(Format::Int(4)); layers], &float);
-    let folded = Folded::new(&plain, &weights, weights.ranges.clone()).logits(&images());
+    let folded = Folded::new(&plain, &weights, &weights.ranges).logits(&images());
     let difference = (folded - running(&plain, &weights)).abs().max().double_value(&[]);
     assert!(difference < 1e-4, "{difference}");
 }

@@ -20,46 +20,46 @@ use crate::stored::StoredNetwork;
 use crate::stored::StoredWeight;
 use crate::stored::takes_integer_bias;
 
-/// An evaluation-ready network: per layer the quantized weight and the bias, both after folding.
+/// An evaluation-ready network: what a file would store, and the same weights and biases as tensors.
 #[derive(Debug)]
 pub struct Folded {
-    network: Network,
-    layers: Vec<Option<FoldedLayer>>,
+    stored: StoredNetwork,
+    tensors: Vec<Option<LayerTensors>>,
     last_use: Vec<usize>,
-    /// The ranges that the quantization points use.
-    pub ranges: Ranges,
+    device: Device,
 }
 
-/// Arrays of a layer, and the same values as tensors.
 #[derive(Debug)]
-struct FoldedLayer {
-    stored: StoredLayer,
+struct LayerTensors {
     weight: Tensor,
     bias: Tensor,
 }
 
-impl FoldedLayer {
-    fn new(stored: StoredLayer, device: Device) -> Self {
-        let weight = tensor(&stored.weight.values(), &stored.weight.shape, device);
-        let bias = tensor(&stored.bias, &[stored.bias.len()], device);
-        Self { stored, weight, bias }
-    }
-}
-
 impl Folded {
-    /// Folds the running statistics of `weights` and quantizes what results. The batch-norm factor of an output channel
-    /// goes where [`StoredWeight::quantize`] says.
-    pub fn new(network: &Network, weights: &Weights, ranges: Ranges) -> Self {
+    /// Folds the running statistics of `weights` and quantizes what results, with quantization points as `ranges` say. The
+    /// batch-norm factor of an output channel goes where [`StoredWeight::quantize`] says.
+    pub fn new(network: &Network, weights: &Weights, ranges: &Ranges) -> Self {
         let layers = no_grad(|| network.layers.iter().map(|layer| fold(layer, weights)).collect());
-        let mut last_use = vec![0; network.layers.len()];
-        for (index, layer) in network.layers.iter().enumerate() {
+        let scales = vec![None; network.layers.len()];
+        let stored = StoredNetwork { network: network.clone(), layers, input_scale: None, scales };
+        let mut folded = Self::from_stored(stored, weights.device());
+        folded.take_scales(ranges);
+        folded
+    }
+
+    /// The network that a file holds, ready to run.
+    pub fn from_stored(stored: StoredNetwork, device: Device) -> Self {
+        let layers = &stored.network.layers;
+        let mut last_use = vec![0; layers.len()];
+        for (index, layer) in layers.iter().enumerate() {
             for source in &layer.inputs {
                 if let Source::Layer(from) = source {
                     last_use[*from] = index;
                 }
             }
         }
-        Self { network: network.clone(), layers, last_use, ranges }
+        let tensors = stored.layers.iter().map(|layer| layer.as_ref().map(|layer| tensors(layer, device))).collect();
+        Self { stored, tensors, last_use, device }
     }
 
     /// The logits of a batch.
@@ -67,19 +67,16 @@ impl Folded {
     /// # Shapes
     /// `x`: `[n, c, h, w]`, normalised images; the result is `[n, classes]`.
     pub fn logits(&self, x: &Tensor) -> Tensor {
-        no_grad(|| self.run(x, &mut |point, tensor, x| quant::activation_in_place(x, point, self.ranges.get(tensor))))
+        let scale = |source| match source {
+            Source::Input => self.stored.input_scale,
+            Source::Layer(index) => self.stored.scales[index],
+        };
+        no_grad(|| self.run(x, &mut |point, source, x| quant::activation_in_place(x, point, scale(source))))
     }
 
     /// Everything that runs this network, as plain arrays.
-    pub fn stored(&self) -> StoredNetwork {
-        let scale = |point: &Point, tensor: &str| quant::point_scale(point, self.ranges.get(tensor));
-        let of_layer = |layer: &LayerSpec| layer.point.as_ref().and_then(|point| scale(point, &layer.name));
-        StoredNetwork {
-            network: self.network.clone(),
-            layers: self.layers.iter().map(|layer| layer.as_ref().map(|folded| folded.stored.clone())).collect(),
-            input_scale: scale(&self.network.input_point, "input"),
-            scales: self.network.layers.iter().map(of_layer).collect(),
-        }
+    pub fn stored(&self) -> &StoredNetwork {
+        &self.stored
     }
 
     /// Records ranges from `batches` of images, replacing what was there, but for points with a range in `learned`: those
@@ -88,39 +85,56 @@ impl Folded {
         let mut ranges = learned.clone();
         for (seen, x) in batches.iter().enumerate() {
             no_grad(|| {
-                let _logits = self.run(x, &mut |point, tensor, x| {
+                let _logits = self.run(x, &mut |point, source, x| {
+                    let tensor = self.tensor_name(source);
                     if learned.get(tensor).max <= 0.0 {
                         ranges.widen(tensor, quant::observe(&x, point.nonnegative), seen);
                     }
-                    quant::activation_in_place(x, point, ranges.get(tensor))
+                    quant::activation_in_place(x, point, quant::point_scale(point, ranges.get(tensor)))
                 });
             });
         }
-        self.ranges = ranges;
+        self.take_scales(&ranges);
         self.round_biases();
     }
 
-    /// Rounds biases as integer kernels hold them; their step follows from the ranges.
+    fn tensor_name(&self, source: Source) -> &str {
+        match source {
+            Source::Input => "input",
+            Source::Layer(index) => &self.stored.network.layers[index].name,
+        }
+    }
+
+    fn take_scales(&mut self, ranges: &Ranges) {
+        let network = &self.stored.network;
+        let scale = |point: &Point, tensor: &str| quant::point_scale(point, ranges.get(tensor));
+        let of_layer = |layer: &LayerSpec| layer.point.as_ref().and_then(|point| scale(point, &layer.name));
+        self.stored.input_scale = scale(&network.input_point, self.tensor_name(Source::Input));
+        self.stored.scales = network.layers.iter().map(of_layer).collect();
+    }
+
+    /// Rounds biases as integer kernels hold them; their step follows from the scales.
     fn round_biases(&mut self) {
-        let stored = self.stored();
-        for (layer, folded) in self.network.layers.iter().zip(&mut self.layers) {
-            let (Some(folded), Some(spec), Some(point)) = (folded, layer.weight, self.network.point(layer.inputs[0]))
-            else {
-                continue;
-            };
-            if let Some(scale) = stored.scale(layer.inputs[0])
+        for index in 0..self.tensors.len() {
+            let layer = &self.stored.network.layers[index];
+            let (Some(stored), Some(spec)) = (&self.stored.layers[index], layer.weight) else { continue };
+            if let Some(point) = self.stored.network.point(layer.inputs[0])
+                && let Some(scale) = self.stored.scale(layer.inputs[0])
                 && takes_integer_bias(spec.format, point.spec.format)
             {
-                *folded = FoldedLayer::new(folded.stored.with_integer_bias(scale), folded.weight.device());
+                let rounded = stored.with_integer_bias(scale);
+                self.tensors[index] = Some(tensors(&rounded, self.device));
+                self.stored.layers[index] = Some(rounded);
             }
         }
     }
 
-    fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, &str, Tensor) -> Tensor) -> Tensor {
+    fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, Source, Tensor) -> Tensor) -> Tensor {
+        let network = &self.stored.network;
         // A copy, because the images of the caller must stay as they are.
-        let input = quantize(&self.network.input_point, "input", layers::channels_last(x).copy());
-        let mut outputs: Vec<Tensor> = Vec::with_capacity(self.layers.len());
-        for (index, layer) in self.network.layers.iter().enumerate() {
+        let input = quantize(&network.input_point, Source::Input, layers::channels_last(x).copy());
+        let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
+        for (index, layer) in network.layers.iter().enumerate() {
             let y = {
                 let read = |source: Source| match source {
                     Source::Input => &input,
@@ -129,7 +143,7 @@ impl Folded {
                 self.operate(index, layer, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)))
             };
             outputs.push(match &layer.point {
-                Some(point) => quantize(point, &layer.name, clipped_at_six(layer, y)),
+                Some(point) => quantize(point, Source::Layer(index), clipped_at_six(layer, y)),
                 None => layers::activate(&y, layer.act),
             });
             for (from, &last) in self.last_use.iter().enumerate().take(index) {
@@ -142,7 +156,7 @@ impl Folded {
     }
 
     fn operate(&self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
-        match (layer.op, &self.layers[index], second) {
+        match (layer.op, &self.tensors[index], second) {
             (Op::Conv(conv), Some(folded), _) => layers::convolution(x, &folded.weight, Some(&folded.bias), conv),
             (Op::Linear { .. }, Some(folded), _) => layers::linear(x, &folded.weight, Some(&folded.bias)),
             (Op::Add, _, Some(shortcut)) => x + shortcut,
@@ -151,8 +165,15 @@ impl Folded {
     }
 }
 
+fn tensors(layer: &StoredLayer, device: Device) -> LayerTensors {
+    LayerTensors {
+        weight: tensor(&layer.weight.values(), &layer.weight.shape, device),
+        bias: tensor(&layer.bias, &[layer.bias.len()], device),
+    }
+}
+
 /// Folds one layer; `None` for operators without weights.
-fn fold(layer: &LayerSpec, weights: &Weights) -> Option<FoldedLayer> {
+fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
     let spec = layer.weight?;
     let latent = weights.get(&format!("{}.weight", layer.name));
     let own_bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
@@ -168,7 +189,7 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<FoldedLayer> {
     };
     let shape: Vec<usize> = latent.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
     let weight = StoredWeight::quantize(floats(latent), &shape, factor.as_deref(), spec);
-    Some(FoldedLayer::new(StoredLayer { weight, bias: floats(&bias) }, weights.device()))
+    Some(StoredLayer { weight, bias: floats(&bias) })
 }
 
 fn floats(tensor: &Tensor) -> Vec<f32> {

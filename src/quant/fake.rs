@@ -54,12 +54,12 @@ pub fn activation(mut x: Tensor, point: &Point, range: Range) -> Tensor {
 ///
 /// # Shapes
 /// `x`: any; the result is `x`.
-pub fn activation_in_place(mut x: Tensor, point: &Point, range: Range) -> Tensor {
+pub fn activation_in_place(mut x: Tensor, point: &Point, scale: Option<f32>) -> Tensor {
     let format = point.spec.format;
     if point.nonnegative && !matches!(format, Format::Uint(_)) {
         let _ = x.relu_();
     }
-    if let Some(scale) = point_scale(point, range) {
+    if let Some(scale) = scale {
         round_in_place(&mut x, format, scale);
     }
     x

@@ -40,9 +40,9 @@ pub struct Evaluation<'a> {
 pub fn prepare(network: &Network, weights: &Weights, evaluation: Evaluation<'_>) -> Folded {
     let batches: Vec<&Tensor> = evaluation.ranges.iter().map(|(x, _)| x).collect();
     let mut folded = if evaluation.statistics.is_empty() {
-        Folded::new(network, weights, weights.ranges.clone())
+        Folded::new(network, weights, &weights.ranges)
     } else {
-        Folded::new(network, &reestimated(network, weights, evaluation.statistics), weights.ranges.clone())
+        Folded::new(network, &reestimated(network, weights, evaluation.statistics), &weights.ranges)
     };
     folded.record(&batches, &weights.learned_ranges());
     folded
