@@ -19,7 +19,8 @@ mod torch_zip;
 pub use array::{Array, ArrayData, Checkpoint};
 pub use read::read;
 pub use report::{LoadReport, Mismatch, match_names};
-pub use safetensors_file::write_safetensors;
+pub use safetensors::Dtype;
+pub use safetensors_file::{RawArray, RawFile, read_raw, write_raw, write_safetensors};
 
 /// Result inside the readers: what is wrong with the file, still without its path.
 type Parsed<T> = std::result::Result<T, String>;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::element::Element;
@@ -42,39 +42,107 @@ pub(super) fn read_safetensors(all: &[u8]) -> Parsed<Checkpoint> {
     Ok(checkpoint)
 }
 
+/// An array as the file holds it: element type, shape, little-endian bytes (small elements packed).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawArray {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// The elements.
+    pub bytes: Vec<u8>,
+}
+
+impl RawArray {
+    /// An array of float32.
+    pub fn floats(shape: Vec<usize>, values: &[f32]) -> Self {
+        Self { dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    fn of(array: &Array) -> Self {
+        match &array.data {
+            ArrayData::Floats(values) => Self::floats(array.shape.clone(), values),
+            ArrayData::Integers(values) => {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                Self { dtype: Dtype::I64, shape: array.shape.clone(), bytes }
+            }
+        }
+    }
+
+    /// Whether the bytes are what type and shape ask for.
+    fn is_full(&self) -> bool {
+        let elements = self.shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+        elements.and_then(|elements| elements.checked_mul(self.dtype.bitsize())) == self.bytes.len().checked_mul(8)
+    }
+}
+
+/// Arrays as a safetensors file holds them, and its metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawFile {
+    /// By name.
+    pub arrays: BTreeMap<String, RawArray>,
+    /// Texts.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Reads a safetensors file without decoding its elements.
+///
+/// # Errors
+/// The file cannot be read or is no sound safetensors file.
+pub fn read_raw(path: impl AsRef<Path>) -> Result<RawFile> {
+    let path = path.as_ref();
+    let all = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let broken = |what| Error::bad_file(path, format!("is no sound safetensors file: {what}"));
+    let (_, header) = SafeTensors::read_metadata(&all).map_err(broken)?;
+    let tensors = SafeTensors::deserialize(&all).map_err(broken)?.tensors().into_iter();
+    let raw = |view: &safetensors::tensor::TensorView<'_>| RawArray {
+        dtype: view.dtype(),
+        shape: view.shape().to_vec(),
+        bytes: view.data().to_vec(),
+    };
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(RawFile { arrays: tensors.map(|(name, view)| (name, raw(&view))).collect(), metadata })
+}
+
 /// Writes `arrays` and `metadata` to `path`, replacing it only when everything is on disk.
 ///
 /// Floats become F32 and integers I64. The bytes depend on the arguments alone.
 ///
 /// # Errors
-/// [`Error::BadValue`] for an array that does not fill its shape or is called `__metadata__`;
-/// [`Error::Io`] naming `path` when it cannot be written.
+/// As [`write_raw`].
 pub fn write_safetensors(
     path: impl AsRef<Path>,
     arrays: &BTreeMap<String, Array>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
+    let arrays = arrays.iter().map(|(name, array)| (name.clone(), RawArray::of(array))).collect();
+    write_raw(path, &RawFile { arrays, metadata: metadata.clone() }).map(|_| ())
+}
+
+/// Writes a file, replacing it only when everything is on disk, and returns the number of its bytes behind the header.
+///
+/// # Errors
+/// [`Error::BadValue`] for an array that does not fill its shape or is called `__metadata__`;
+/// [`Error::Io`] naming `path` when it cannot be written.
+pub fn write_raw(path: impl AsRef<Path>, file: &RawFile) -> Result<usize> {
     let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert(METADATA.to_string(), json!(metadata));
+    if !file.metadata.is_empty() {
+        header.insert(METADATA.to_string(), json!(file.metadata));
     }
     // The wider type first, so that every array starts at a multiple of its element size.
-    let is_integer = |array: &Array| matches!(array.data, ArrayData::Integers(_));
-    let (integers, floats): (Vec<_>, Vec<_>) = arrays.iter().partition(|(_, array)| is_integer(array));
-    let ordered: Vec<(&String, &Array)> = integers.into_iter().chain(floats).collect();
+    let mut ordered: Vec<(&String, &RawArray)> = file.arrays.iter().collect();
+    ordered.sort_by_key(|(_, array)| std::cmp::Reverse(array.dtype.bitsize()));
     let mut offset = 0;
     for &(name, array) in &ordered {
-        let numel = array.shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
-        if numel != Some(array.data.len()) {
-            let shape = format!("{} elements for the shape {:?}", array.data.len(), array.shape);
+        if !array.is_full() {
+            let shape = format!("{} bytes of {:?} for the shape {:?}", array.bytes.len(), array.dtype, array.shape);
             return Err(Error::bad_value(name, shape, "an array must fill its shape"));
         }
         if name == METADATA {
             return Err(Error::bad_value("array name", name, "is reserved in safetensors files"));
         }
-        let (dtype, size) = if is_integer(array) { ("I64", 8) } else { ("F32", 4) };
-        let end = offset + array.data.len() * size;
-        header.insert(name.clone(), json!({"dtype": dtype, "shape": array.shape, "data_offsets": [offset, end]}));
+        let end = offset + array.bytes.len();
+        header.insert(name.clone(), json!({"dtype": array.dtype, "shape": array.shape, "data_offsets": [offset, end]}));
         offset = end;
     }
     let mut header = Value::Object(header).to_string().into_bytes();
@@ -82,11 +150,9 @@ pub fn write_safetensors(
     write_atomically(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
-        ordered.iter().try_for_each(|(_, array)| match &array.data {
-            ArrayData::Floats(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
-            ArrayData::Integers(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
-        })
-    })
+        ordered.iter().try_for_each(|(_, array)| out.write_all(&array.bytes))
+    })?;
+    Ok(offset)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::train::evaluate;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   bitfront eval --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8
+  bitfront eval --config net.ron                  # as `export --to ron` wrote it, with its weights beside it
   bitfront eval --config runs/resnet8_fashion-1/front/ID.ron --weights runs/resnet8_fashion-1/supernet.safetensors --reestimate")]
 pub struct EvalArgs {
     /// Which network.
@@ -33,11 +34,11 @@ pub struct EvalArgs {
 /// # Errors
 /// A file that cannot be read or does not fit.
 pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
-    let network = args.network.network()?;
     let session = common.session(common.thread_count()?, None)?;
     let data = &args.network.data;
-    let ready = args.ready.ready(&network, data, &session, common)?;
-    let loader = test_images(data, &network, session.device)?;
+    let (_, ready) = args.ready.of(&args.network, &session, common)?;
+    let network = &ready.stored().network;
+    let loader = test_images(data, network, session.device)?;
     let progress = Progress::new("eval", loader.steps() as u64, session.quiet);
     let batches = loader.epoch(0, 0).map(|batch| {
         session.check_interrupt("nothing was written")?;
@@ -46,7 +47,7 @@ pub fn run(args: &EvalArgs, common: &Common) -> Result<()> {
     });
     let score = evaluate(&ready, batches)?;
     progress.finish();
-    let costs = Costs::of(&network, Convention::Full);
+    let costs = Costs::of(network, Convention::Full);
     if common.json {
         return print(
             &json!({

@@ -1,11 +1,13 @@
 //! Options that name one network: a model in one format, or a network file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::data::DataSource;
 use crate::error::{Error, Result};
+use crate::export::activation_scales;
+use crate::export::weight_scales;
 use crate::formats::Format;
 use crate::formats::QuantSpec;
 use crate::network::ModelName;
@@ -13,6 +15,8 @@ use crate::network::ModelSpec;
 use crate::network::Network;
 use crate::network::build;
 use crate::space::NetworkFile;
+use crate::stored::StoredNetwork;
+use crate::stored::read_packed;
 
 /// Which network.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +24,7 @@ pub struct NetworkChoice {
     /// Model by name
     #[arg(long, conflicts_with = "config")]
     pub model: Option<ModelName>,
-    /// One network (RON), as a search writes to front/
+    /// One network: RON as a search writes to front/, or what `export` writes (RON, JSON, packed safetensors)
     #[arg(long, value_name = "FILE", conflicts_with = "format")]
     pub config: Option<PathBuf>,
     /// Format of every layer's weights and activations, first and last included [default: float32]
@@ -40,15 +44,31 @@ pub struct NetworkChoice {
     pub std: Option<Vec<f32>>,
 }
 
+/// Whether a file is read as packed weights, by its name.
+fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "safetensors")
+}
+
 impl NetworkChoice {
     /// The network, its formats set.
     ///
     /// # Errors
     /// A file that cannot be read, a value that does not fit.
     pub fn network(&self) -> Result<Network> {
-        let mut network = match (&self.config, self.model) {
-            (Some(path), _) => NetworkFile::load(path)?.to_network()?,
-            (None, Some(model)) => build(&self.model_spec(model))?,
+        self.described().map(|(_, network)| network)
+    }
+
+    /// The network with the file that describes it.
+    ///
+    /// # Errors
+    /// As [`NetworkChoice::network`].
+    pub fn described(&self) -> Result<(NetworkFile, Network)> {
+        let (mut spec, mut network) = match (&self.config, self.model) {
+            (Some(path), _) => {
+                let file = if is_packed(path) { read_packed(path)?.0 } else { NetworkFile::load(path)? };
+                (file.model.clone(), file.to_network()?)
+            }
+            (None, Some(model)) => (self.model_spec(model), build(&self.model_spec(model))?),
             (None, None) => {
                 return Err(Error::bad_value("--model", "", "name a model, or a network file with --config"));
             }
@@ -58,6 +78,7 @@ impl NetworkChoice {
                 return Err(Error::bad_value("--classes", classes, "must be from 2 to 1000000"));
             }
             network = network.with_classes(classes);
+            spec.classes = Some(classes);
         }
         if let Some(format) = self.format {
             let layers = network.weighted().len();
@@ -78,7 +99,33 @@ impl NetworkChoice {
         if network.transform.std.iter().any(|&value| value <= 0.0) {
             return Err(Error::bad_value("--std", format!("{:?}", network.transform.std), "must be above 0"));
         }
-        Ok(network)
+        Ok((NetworkFile::from_network(&spec, &network), network))
+    }
+
+    /// The arrays that `--config` brings along: a packed file's, or those of the packed file that an exported description
+    /// names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds another network or other scales than its description says.
+    pub fn packed(&self) -> Result<Option<StoredNetwork>> {
+        let Some(path) = &self.config else { return Ok(None) };
+        if is_packed(path) {
+            return read_packed(path).map(|(_, stored)| Some(stored));
+        }
+        let file = NetworkFile::load(path)?;
+        let Some(exported) = &file.exported else { return Ok(None) };
+        let weights = path.with_file_name(&exported.weights);
+        let (described, stored) = read_packed(&weights)?;
+        let plain = NetworkFile { exported: None, ..file.clone() };
+        let differ = |what: &str| Error::bad_file(path, format!("{what} other than those in {}", weights.display()));
+        if described != plain {
+            return Err(differ("has layers or formats"));
+        }
+        if activation_scales(&stored) != exported.activation_scales || weight_scales(&stored) != exported.weight_scales
+        {
+            return Err(differ("has scales"));
+        }
+        Ok(Some(stored))
     }
 
     /// The embedded images are small and grey; a small model takes their shape.

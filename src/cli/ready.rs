@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Common;
+use super::network_choice::NetworkChoice;
 use crate::checkpoint;
 use crate::data::DataSource;
 use crate::engine::Session;
@@ -15,6 +16,7 @@ use crate::models::Folded;
 use crate::models::Weights;
 use crate::network::Network;
 use crate::seed::Seed;
+use crate::space::NetworkFile;
 use crate::train::Evaluation;
 use crate::train::prepare;
 
@@ -36,11 +38,34 @@ pub struct ReadyArgs {
 }
 
 impl ReadyArgs {
-    /// The network on these weights, ready to run on test images.
+    /// The chosen network, ready to run on test images, and the file that describes it: on the weights of `--weights`, else
+    /// on those that its own file brings.
     ///
     /// # Errors
     /// A file that cannot be read or does not fit.
-    pub fn ready(&self, network: &Network, data: &DataSource, session: &Session, common: &Common) -> Result<Folded> {
+    pub fn of(&self, choice: &NetworkChoice, session: &Session, common: &Common) -> Result<(NetworkFile, Folded)> {
+        let (described, network) = choice.described()?;
+        if self.weights.is_none()
+            && let Some(mut stored) = choice.packed()?
+        {
+            let fixed = "the packed weights are ready as they are; name others with --weights";
+            for (option, given) in [
+                ("--reestimate", self.reestimate),
+                ("--allow-missing", self.allow_missing),
+                ("--classes", choice.classes.is_some()),
+            ] {
+                if given {
+                    return Err(Error::bad_value(option, "", fixed));
+                }
+            }
+            stored.network.transform = network.transform;
+            return Ok((described, Folded::from_stored(stored, session.device)));
+        }
+        let ready = self.ready(&network, &choice.data, session, common)?;
+        Ok((described, ready))
+    }
+
+    fn ready(&self, network: &Network, data: &DataSource, session: &Session, common: &Common) -> Result<Folded> {
         let path =
             self.weights.as_ref().ok_or_else(|| Error::bad_value("--weights", "", "name the file of weights"))?;
         let file = checkpoint::read(path)?;

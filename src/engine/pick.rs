@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::models::Folded;
 use crate::models::Weights;
 use crate::pareto;
+use crate::space::NetworkFile;
 use crate::space::Space;
 use crate::train::prepare;
 
@@ -62,6 +63,12 @@ impl FromStr for Pick {
 pub struct Picked {
     /// The network as the run evaluated it.
     pub ready: Folded,
+    /// The file that describes it.
+    pub described: NetworkFile,
+    /// The run's seed.
+    pub seed: u64,
+    /// Its top-1 on the test images, in percent, as the run measured it.
+    pub test_top1: f64,
     /// The run's test images.
     pub test: Loader,
 }
@@ -86,7 +93,8 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
     let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
     let ready = prepare(&network, &weights, images.judging.evaluation());
     let test = images.test(&network)?;
-    Ok(Picked { ready, test })
+    let described = NetworkFile::from_network(&space.model_spec(), &network);
+    Ok(Picked { ready, described, seed: settings.seed, test_top1: member.test_top1, test })
 }
 
 fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested> {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tch::Tensor;
 
 use super::OnnxFile;
+use super::Profile;
 use super::onnx_file;
 use crate::data::Loader;
 use crate::error::{Error, Result};
@@ -67,12 +68,14 @@ pub fn verify(
     let stored = ready.stored();
     let network = &stored.network;
     let shape = [network.input.c, network.input.h, network.input.w];
-    let mut quantized = runtime.session(&file.bytes, shape, 1)?;
-    let mut float = runtime.session(&onnx_file(&stored.in_float32(), &[])?.bytes, shape, 1)?;
-    let operators = runtime.operators(&file.bytes)?;
+    let bytes = file.bytes();
+    let mut quantized = runtime.session(&bytes, shape, 1)?;
+    let mut float =
+        runtime.session(&onnx_file(&stored.in_float32(), Profile::OnnxruntimeCpu, &[])?.bytes(), shape, 1)?;
+    let operators = runtime.operators(&bytes)?;
     let fused = INTEGER_KERNELS.iter().filter_map(|kernel| operators.get(*kernel)).sum();
     let saturates = fused > 0 && kernels_saturate();
-    let mut exact = saturates.then(|| runtime.exact_session(&file.bytes, shape, 1)).transpose()?;
+    let mut exact = saturates.then(|| runtime.exact_session(&bytes, shape, 1)).transpose()?;
     let progress = Progress::new("verify", loader.steps() as u64, quiet);
     let (mut right, mut file_right, mut exact_right, mut same, mut n, mut difference) = (0, 0, 0, 0, 0, 0.0_f64);
     let mut timed: Vec<f32> = Vec::new();
@@ -118,8 +121,8 @@ pub fn verify(
         agreement: percent(same),
         max_logit_difference: difference,
         float_ms: median(&float_times).unwrap_or_default(),
-        quantized_ms: median(&times).filter(|_| !file.simulated),
-        spread_ms: half_spread(&times).filter(|_| !file.simulated),
+        quantized_ms: median(&times).filter(|_| !file.is_simulated()),
+        spread_ms: half_spread(&times).filter(|_| !file.is_simulated()),
         fused,
         layers: network.layers.iter().filter(kinds).count(),
     })

@@ -44,6 +44,8 @@ impl MiniFloat {
     pub const E2M1FN: Self = Self::new(2, 1, 1, 0);
     /// The OCP E2M3: the finer element of MXFP6.
     pub const E2M3FN: Self = Self::new(2, 3, 1, 0);
+    /// The OCP E3M2: the wider element of MXFP6.
+    pub const E3M2FN: Self = Self::new(3, 2, 3, 0);
     /// The OCP E4M3: element of MXFP8, scale of NVFP4.
     pub const E4M3FN: Self = Self::new(4, 3, 7, 1);
     /// The OCP E5M2: the wider element of MXFP8.
@@ -95,7 +97,7 @@ const MINI: &[(MiniFloat, &str, &[&str])] = &[
     (MiniFloat::new(1, 2, 1, 0), "float4_e1m2", &["e1m2"]),
     (MiniFloat::new(3, 0, 3, 0), "float4_e3m0", &["e3m0"]),
     (MiniFloat::new(2, 2, 1, 0), "float5_e2m2", &["fp5", "e2m2"]),
-    (MiniFloat::new(3, 2, 3, 0), "float6_e3m2fn", &["fp6", "e3m2", "float6_e3m2"]),
+    (MiniFloat::E3M2FN, "float6_e3m2fn", &["fp6", "e3m2", "float6_e3m2"]),
     (MiniFloat::E2M3FN, "float6_e2m3fn", &["e2m3", "float6_e2m3"]),
     (MiniFloat::new(3, 3, 3, 0), "float7_e3m3", &["fp7", "e3m3"]),
     (MiniFloat::E4M3FN, "float8_e4m3fn", &["fp8", "e4m3", "e4m3fn"]),

@@ -60,6 +60,11 @@ impl Element {
         })
     }
 
+    /// The float8 type that QuantizeLinear rounds a format to, if it has one.
+    pub(super) fn of_float8(format: Format) -> Option<Self> {
+        Self::of_float(format).filter(|element| element.bits == 8)
+    }
+
     /// Bit patterns as bytes, little-endian, sub-byte elements packed from the low bits up.
     pub(super) fn pack(self, codes: &[u32]) -> Vec<u8> {
         match self.bits {

@@ -20,14 +20,16 @@ pub(super) struct Graph {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     opset: i64,
+    /// Whether QuantizeLinear and DequantizeLinear stand for float8, instead of Cast.
+    pub(super) quantize_to_fp8: bool,
     /// Whether a format without arithmetic of its own in ONNX is imitated in float32.
     pub(super) simulated: bool,
 }
 
 impl Graph {
     /// An empty graph; opset 13 has integers with one scale a channel.
-    pub(super) fn new() -> Self {
-        Self { nodes: Vec::new(), initializers: Vec::new(), opset: 13, simulated: false }
+    pub(super) fn new(quantize_to_fp8: bool) -> Self {
+        Self { nodes: Vec::new(), initializers: Vec::new(), opset: 13, quantize_to_fp8, simulated: false }
     }
 
     /// Adds a node with one output, whose name it returns.
@@ -89,19 +91,20 @@ impl Graph {
             input: vec![value(input, &shape)],
             output: vec![value(output, &[classes])],
         };
-        let entry = |(key, value): &(String, String)| StringStringEntryProto {
-            key: Some(key.clone()),
-            value: Some(value.clone()),
-        };
         ModelProto {
             ir_version: Some(ir_version(self.opset)),
             producer_name: Some("bitfront".to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             graph: Some(graph),
             opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }],
-            metadata_props: metadata.iter().map(entry).collect(),
+            metadata_props: metadata.iter().map(|(key, value)| entry(key, value)).collect(),
         }
     }
+}
+
+/// An entry of a model's metadata.
+pub fn entry(key: &str, value: &str) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
 /// The file format version that came with an opset (onnx's versioning table).

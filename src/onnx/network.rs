@@ -29,13 +29,13 @@ pub struct OnnxModel {
     pub simulated: bool,
 }
 
-/// Writes a network down in ONNX operators.
+/// Writes a network down in ONNX operators; float8 tensors by Cast, or with QuantizeLinear where `quantize_to_fp8` says so.
 ///
 /// # Errors
 /// A granularity that cannot be written, with the layer's name.
-pub fn model(stored: &StoredNetwork, metadata: &[(String, String)]) -> Result<OnnxModel> {
+pub fn model(stored: &StoredNetwork, quantize_to_fp8: bool, metadata: &[(String, String)]) -> Result<OnnxModel> {
     let network = &stored.network;
-    let mut writer = Writer { graph: Graph::new(), stored, input: String::new(), outputs: Vec::new() };
+    let mut writer = Writer { graph: Graph::new(quantize_to_fp8), stored, input: String::new(), outputs: Vec::new() };
     writer.input = match stored.input_scale {
         Some(scale) => quantizers::point(&mut writer.graph, INPUT, INPUT, &network.input_point, scale),
         None => INPUT.to_owned(),

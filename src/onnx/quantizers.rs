@@ -44,6 +44,13 @@ pub(super) fn weight(graph: &mut Graph, name: &str, weight: &StoredWeight, narro
         let axis = if per_channel { vec![int("axis", 0)] } else { vec![] };
         return Ok(graph.node("DequantizeLinear", &[&stored, &scale, &zero], name, axis));
     }
+    if let Some(element) = Element::of_float8(format).filter(|_| graph.quantize_to_fp8) {
+        let dims: &[usize] = if per_channel { &[scales.len()] } else { &[] };
+        let stored = graph.codes(&stored, shape, element, &codes);
+        let scale = graph.floats(&format!("{name}_scale"), dims, &scales);
+        let axis = if per_channel { vec![int("axis", 0)] } else { vec![] };
+        return Ok(graph.node("DequantizeLinear", &[&stored, &scale], name, axis));
+    }
     let unscaled = format!("{name}_unscaled");
     let unscaled = if let Some(element) = Element::of_float(format) {
         let stored = graph.codes(&stored, shape, element, &codes);
@@ -95,6 +102,11 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
     }
     let mut x = if point.nonnegative { graph.node("Relu", &[x], &part("relu"), vec![]) } else { x.to_owned() };
     let scale = format.takes_scale().then(|| graph.floats(&part("scale"), &[], &[scale]));
+    if let (Some(element), Some(scale)) = (Element::of_float8(format).filter(|_| graph.quantize_to_fp8), &scale) {
+        let zero = graph.codes(&part("zero_point"), &[], element, &[0]);
+        let quantized = graph.node("QuantizeLinear", &[&x, scale, &zero], &part("quantized"), vec![]);
+        return graph.node("DequantizeLinear", &[&quantized, scale, &zero], &out, vec![]);
+    }
     if let Some(scale) = &scale {
         x = graph.node("Div", &[&x, scale], &part("scaled"), vec![]);
     }

@@ -13,6 +13,6 @@ mod search_space;
 
 pub use decisions::{Decision, DecisionKind};
 pub use file::{Activations, Ends, Grouping, SpaceFile};
-pub use network_file::{LayerFormats, NetworkFile};
+pub use network_file::{Exported, LayerFormats, NetworkFile};
 pub use overrides::Overrides;
 pub use search_space::Space;

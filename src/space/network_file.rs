@@ -1,8 +1,10 @@
 //! One network as a file (`front/<id>.ron`, `net.ron`): the model and, layer by layer, its formats.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::error::Result;
@@ -33,6 +35,32 @@ pub struct NetworkFile {
     pub transform: Transform,
     /// The layers with weights, in execution order.
     pub layers: Vec<LayerFormats>,
+    /// What `bitfront export` knows beside the formats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Exported>,
+}
+
+/// What an exported network says beside its formats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exported {
+    /// Program and version that wrote the file.
+    pub tool: String,
+    /// SHA-256 of the network file without this part, in hexadecimal.
+    pub config_hash: String,
+    /// Root seed of what made the network ready.
+    pub seed: u64,
+    /// The packed weights, a file beside this one.
+    pub weights: String,
+    /// Costs by name, in the units that the names say.
+    pub costs: BTreeMap<String, f64>,
+    /// Top-1 on the test images, in percent, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top1: Option<f64>,
+    /// Scale of every quantized tensor; `input` is the image's.
+    pub activation_scales: BTreeMap<String, f32>,
+    /// Scales of every layer's weights, in the order of the elements that share them.
+    pub weight_scales: BTreeMap<String, Vec<f32>>,
 }
 
 /// The formats of one layer with weights.
@@ -76,7 +104,7 @@ impl NetworkFile {
             activation_scale: activation.scale,
         };
         let layers = network.weighted().into_iter().zip(specs).map(layer).collect();
-        Self { version: VERSION, model: model.clone(), transform: network.transform.clone(), layers }
+        Self { version: VERSION, model: model.clone(), transform: network.transform.clone(), layers, exported: None }
     }
 
     /// The network, expanded anew and given the file's formats.
@@ -115,13 +143,18 @@ impl NetworkFile {
         Ok(network)
     }
 
-    /// The file at `path`, checked to give a network.
+    /// The file at `path`, RON or (by its name) JSON, checked to give a network.
     ///
     /// # Errors
     /// When it cannot be read, and as [`NetworkFile::to_network`] does; the message names the file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file: Self = ron_text::read(path)?;
+        let file: Self = if path.extension().is_some_and(|extension| extension == "json") {
+            let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+            serde_json::from_str(&text).map_err(|error| Error::bad_file(path, error.to_string()))?
+        } else {
+            ron_text::read(path)?
+        };
         file.to_network().map_err(|error| Error::bad_file(path, error.to_string()))?;
         Ok(file)
     }
@@ -132,6 +165,15 @@ impl NetworkFile {
     /// [`Error::Failed`] when a value cannot be expressed in RON.
     pub fn text(&self) -> Result<String> {
         ron_text::text(self)
+    }
+
+    /// SHA-256 of the text without what export adds, in hexadecimal: equal for equal networks.
+    ///
+    /// # Errors
+    /// As [`NetworkFile::text`].
+    pub fn hash(&self) -> Result<String> {
+        let text = Self { exported: None, ..self.clone() }.text()?;
+        Ok(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Evaluation computes with exactly these numbers and every exporter writes them, so they cannot disagree.
 
+mod bits;
+mod packed;
 mod weight;
 
+pub use packed::{read_packed, write_packed};
 pub use weight::{LARGEST_BIAS, StoredWeight};
 
 use crate::formats::Format;

@@ -82,7 +82,11 @@ impl StoredWeight {
             largest / input_scale / LARGEST_BIAS
         };
         for (run, values) in wider.grid.chunks_mut(row.max(1)).enumerate().take(count) {
-            let (have, need) = (self.scales.runs[run], needs(run));
+            let have = self.scales.runs[run];
+            let need = match self.spec.scale {
+                ScaleKind::Float32 => needs(run),
+                ScaleKind::PowerOfTwo | ScaleKind::E8m0 | ScaleKind::E4m3 => needs(run).log2().ceil().exp2(),
+            };
             if need > have {
                 values.iter_mut().for_each(|value| *value *= have / need);
                 round_to_grid(self.spec.format, values);

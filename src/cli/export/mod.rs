@@ -1,0 +1,130 @@
+//! `bitfront export`.
+
+mod onnx;
+mod packed;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::Common;
+use super::network_choice::NetworkChoice;
+use super::ready::ReadyArgs;
+use crate::data::Loader;
+use crate::engine::Pick;
+use crate::engine::RunDirectory;
+use crate::engine::Session;
+use crate::engine::picked;
+use crate::engine::test_images;
+use crate::error::{Error, Result};
+use crate::export::Profile;
+use crate::models::Folded;
+use crate::space::NetworkFile;
+
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// ONNX with quantized weights and QuantizeLinear, DequantizeLinear pairs
+    Onnx,
+    /// Formats, scales, costs and origin in RON; the packed weights beside it
+    Ron,
+    /// The same in JSON
+    Json,
+    /// Codes, scales and biases alone, in as few bits as they take
+    Safetensors,
+}
+
+/// Write a network as a file that runs elsewhere, and prove that it does.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  bitfront export runs/resnet8_fashion-1 --pick knee --to onnx --out net.onnx
+  bitfront export runs/resnet8_fashion-1 --pick 'best:gbops<=0.1' --to ron --out net.ron    # and net.safetensors
+  bitfront eval --config net.ron                                                            # the same accuracy
+  bitfront export --config net.ron --to onnx --out net.onnx
+  bitfront export --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8 --out net.onnx")]
+pub struct ExportArgs {
+    /// A finished run's folder
+    #[arg(value_name = "RUN", conflicts_with_all = ["model", "config", "format", "data", "weights", "mean", "std"])]
+    pub run: Option<PathBuf>,
+    /// Which member of the run's front: an id, knee, or best:COST<=LIMIT
+    #[arg(long, default_value = "knee", value_name = "PICK")]
+    pub pick: Pick,
+    /// Kind of the file that --out names
+    #[arg(long, value_enum, default_value = "onnx")]
+    pub to: Target,
+    /// Runtime that must accept an ONNX file: onnxruntime-cpu, tensorrt or openvino
+    #[arg(long, default_value = "onnxruntime-cpu", value_name = "RUNTIME")]
+    pub profile: Profile,
+    /// Write the file without running it
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Points of top-1 by which an ONNX file may differ from our evaluation
+    #[arg(long, value_name = "POINTS", default_value_t = 0.1)]
+    pub tolerance: f64,
+    /// Which network, without a run.
+    #[command(flatten)]
+    pub network: NetworkChoice,
+    /// Its weights, and how it is made ready.
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+}
+
+/// A network to be written, and what is known of it.
+struct Subject {
+    ready: Folded,
+    described: NetworkFile,
+    test: Loader,
+    seed: u64,
+    /// Top-1 on the test images, where a run measured it.
+    test_top1: Option<f64>,
+}
+
+/// Writes the file, runs it, prints what that showed.
+///
+/// # Errors
+/// A network that cannot be written; a file that does not compute what was promised (exit 4).
+pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
+    if !(0.0..=100.0).contains(&args.tolerance) {
+        return Err(Error::bad_value("--tolerance", args.tolerance, "must be from 0 to 100 points"));
+    }
+    let path = common.out.as_deref().ok_or_else(|| Error::bad_value("--out", "", "name the file to write"))?;
+    let weights = (args.to != Target::Onnx).then(|| path.with_extension("safetensors"));
+    for path in [Some(path), weights.as_deref()].into_iter().flatten() {
+        if path.exists() && !common.force {
+            return Err(Error::bad_value("--out", path.display(), "exists already; --force replaces it"));
+        }
+    }
+    refuse_extension(args.to, path)?;
+    let session = common.session(common.thread_count()?, None)?;
+    let subject = subject(args, &session, common)?;
+    match args.to {
+        Target::Onnx => onnx::write(args, common, &session, &subject, path),
+        Target::Ron | Target::Json | Target::Safetensors => packed::write(args, common, &session, &subject, path),
+    }
+}
+
+/// The description names the packed weights beside it, which end in `.safetensors`; readers tell the kinds by the ending.
+fn refuse_extension(to: Target, path: &Path) -> Result<()> {
+    let (wanted, free) = match to {
+        Target::Onnx => ("onnx", true),
+        Target::Ron => ("ron", false),
+        Target::Json => ("json", false),
+        Target::Safetensors => ("safetensors", false),
+    };
+    if free || path.extension().is_some_and(|extension| extension == wanted) {
+        return Ok(());
+    }
+    Err(Error::bad_value("--out", path.display(), format!("a file of this kind must end in .{wanted}")))
+}
+
+/// The network ready to run, and its test images.
+fn subject(args: &ExportArgs, session: &Session, common: &Common) -> Result<Subject> {
+    if let Some(run) = &args.run {
+        let picked = picked(&RunDirectory::open(run)?, &args.pick, session)?;
+        let (ready, described, test) = (picked.ready, picked.described, picked.test);
+        return Ok(Subject { ready, described, test, seed: picked.seed, test_top1: Some(picked.test_top1) });
+    }
+    let (described, ready) = args.ready.of(&args.network, session, common)?;
+    let test = test_images(&args.network.data, &ready.stored().network, session.device)?;
+    Ok(Subject { ready, described, test, seed: common.seed, test_top1: None })
+}

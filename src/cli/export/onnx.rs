@@ -1,0 +1,108 @@
+//! `bitfront export --to onnx`.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::ExportArgs;
+use super::Subject;
+use crate::atomic::write_atomically;
+use crate::cli::Common;
+use crate::cli::common::print;
+use crate::engine::Session;
+use crate::error::{Error, Result};
+use crate::export::OnnxFile;
+use crate::export::TOOL;
+use crate::export::Verification;
+use crate::export::onnx_file;
+use crate::export::verify;
+use crate::onnx::EXACT_OPTION;
+use crate::onnx::Runtime;
+
+/// Metadata key of the accuracy that was measured.
+const MEASURED: &str = "test_top1";
+
+/// Writes the file, runs it in ONNX Runtime, prints what that showed.
+///
+/// # Errors
+/// A layer that the runtime refuses, a file that cannot be written, or that does not compute what was promised.
+pub(super) fn write(
+    args: &ExportArgs,
+    common: &Common,
+    session: &Session,
+    subject: &Subject,
+    path: &Path,
+) -> Result<()> {
+    let fact = |key: &str, value: String| (key.to_owned(), value);
+    let mut facts = vec![
+        fact("tool", TOOL.to_owned()),
+        fact("config_hash", subject.described.hash()?),
+        fact("seed", subject.seed.to_string()),
+        fact("profile", args.profile.to_string()),
+    ];
+    facts.extend(subject.test_top1.map(|top1| fact(MEASURED, top1.to_string())));
+    let mut file = onnx_file(subject.ready.stored(), args.profile, &facts)?;
+    save(&file, path)?;
+    let written = format!("{}: {:.4} MB", path.display(), file.bytes().len() as f64 / 1e6);
+    if args.no_verify {
+        return report(args, common, &format!("{written}, verified: no"), None);
+    }
+    let runtime = match Runtime::load() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            session.say(&error.to_string());
+            return report(args, common, &format!("{written}, verified: no"), None);
+        }
+    };
+    let stop = || session.check_interrupt("the file is written but not verified");
+    let shown = verify(&runtime, &file, &subject.ready, &subject.test, session.quiet, &stop)?;
+    let off = (shown.top1 - shown.file_top1).abs();
+    if off > args.tolerance {
+        report(args, common, &format!("{written}, verified: no\n{}", table(&shown)), Some(&shown))?;
+        let cause = match shown.exact_top1 {
+            Some(exact) => format!(
+                ". This CPU has no VNNI: the default integer kernels saturate on it; session option {EXACT_OPTION}=1 \
+                 gives {exact:.2} %"
+            ),
+            None => String::new(),
+        };
+        return Err(Error::Unverified(format!(
+            "top-1 in ONNX Runtime is {off:.2} points from ours; --tolerance allows {}{cause}",
+            args.tolerance
+        )));
+    }
+    if subject.test_top1.is_none() {
+        file.say(MEASURED, &shown.top1.to_string());
+        save(&file, path)?;
+    }
+    report(args, common, &format!("{written}, verified: yes\n{}", table(&shown)), Some(&shown))
+}
+
+fn save(file: &OnnxFile, path: &Path) -> Result<()> {
+    write_atomically(path, |out| out.write_all(&file.bytes()))
+}
+
+fn report(args: &ExportArgs, common: &Common, text: &str, shown: Option<&Verification>) -> Result<()> {
+    if common.json {
+        let verified = shown.is_some_and(|v| (v.top1 - v.file_top1).abs() <= args.tolerance);
+        return print(&json!({ "file": common.out, "verified": verified, "verification": shown }).to_string());
+    }
+    print(text)
+}
+
+fn table(v: &Verification) -> String {
+    let quantized = match (v.quantized_ms, v.spread_ms) {
+        (Some(time), Some(spread)) => {
+            format!("{time:.3} ms +- {spread:.3}, {:.2}x faster than float32", v.float_ms / time)
+        }
+        _ => "simulated: the file imitates a format in float32".to_owned(),
+    };
+    let exact = v.exact_top1.map_or(String::new(), |top1| format!("\n  top-1, exact kernels {top1:.2} %"));
+    format!(
+        "  images               {}\n  top-1, ours          {:.2} %\n  top-1, ONNX Runtime  {:.2} %{exact}\n  \
+         same class           {:.2} %\n  max |logit diff|     {:.2e}\n  float32, 1 thread    {:.3} ms\n  \
+         quantized, 1 thread  {quantized}\n  integer kernels      {} of {} layers",
+        v.n, v.top1, v.file_top1, v.agreement, v.max_logit_difference, v.float_ms, v.fused, v.layers
+    )
+}
