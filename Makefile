@@ -9,6 +9,7 @@ demo: setup
 	cargo run --release -- search
 
 test: setup
+	@python3 setup/python_test.py
 	cargo test --release
 
 check: test

@@ -51,7 +51,7 @@ fn images() -> Tensor {
 fn differing(network: &Network) -> f64 {
     let images = images();
     let ready = ready(network, &images);
-    let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, &[]).unwrap();
+    let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
     // Kernels that saturate would hide our own mistakes behind the CPU's.
     let mut session = runtime().exact_session(&file.bytes(), [1, 12, 12], 1).unwrap();
     let flat = Vec::<f32>::try_from(images.view([-1])).unwrap();
@@ -78,7 +78,7 @@ fn float32_differs_by_rounding_only() {
     let network = small(&[(Format::Float32, Format::Float32)]);
     let images = images();
     let ready = ready(&network, &images);
-    let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, &[]).unwrap();
+    let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
     let mut session = runtime().session(&file.bytes(), [1, 12, 12], 1).unwrap();
     let theirs = session.logits(&Vec::<f32>::try_from(images.view([-1])).unwrap()).unwrap();
     let ours = Vec::<f32>::try_from(ready.logits(&images).contiguous().view([-1])).unwrap();
@@ -88,7 +88,7 @@ fn float32_differs_by_rounding_only() {
 #[test]
 fn uniform_int8_becomes_integer_kernels_throughout() {
     let network = small(&[(Format::Int(8), Format::Int(8))]);
-    let file = onnx_file(ready(&network, &images()).stored(), Profile::OnnxruntimeCpu, &[]).unwrap();
+    let file = onnx_file(ready(&network, &images()).stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
     let operators = runtime().operators(&file.bytes()).unwrap();
     let count = |name: &str| operators.get(name).copied().unwrap_or_default();
     // Seven convolutions, three adds, one fully connected layer.
@@ -101,7 +101,7 @@ fn projections_and_pools_load_whatever_the_weights_are() {
     for format in ["int8", "int4", "fp8", "fp4"] {
         let network = with_projections(format.parse().unwrap());
         let x = Tensor::from_slice(&[0.5_f32; 3 * 32 * 32]).view([1, 3, 32, 32]);
-        let file = onnx_file(ready(&network, &x).stored(), Profile::OnnxruntimeCpu, &[]).unwrap();
+        let file = onnx_file(ready(&network, &x).stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
         let mut session = runtime().session(&file.bytes(), [3, 32, 32], 1).unwrap();
         let logits = session.logits(&vec![0.5; 3 * 32 * 32]).unwrap();
         assert!(logits.len() == 10 && logits.iter().all(|logit| logit.is_finite()), "{format}: {logits:?}");

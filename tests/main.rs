@@ -13,6 +13,10 @@ mod formats_conformance;
 mod interrupt;
 /// Imports point down the floors.
 mod layering;
+/// Packed weights and descriptions.
+mod packed;
+/// Exported files in Python.
+mod python;
 /// A search as a user runs it.
 mod run_directory;
 /// The search loop through its public face.

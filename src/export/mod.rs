@@ -12,35 +12,59 @@ use prost::Message;
 
 use crate::error::Result;
 use crate::onnx;
+use crate::onnx::Dialect;
 use crate::onnx::OnnxModel;
 use crate::stored::StoredNetwork;
 
 /// An ONNX model ready to be written.
 #[derive(Clone, Debug)]
-pub struct OnnxFile(OnnxModel);
+pub struct OnnxFile {
+    model: OnnxModel,
+    dialect: Dialect,
+}
 
 impl OnnxFile {
     /// The bytes to write.
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.proto.encode_to_vec()
+        self.model.proto.encode_to_vec()
     }
 
-    /// Whether it imitates a format in float32, so that its time says nothing about the format.
-    pub fn is_simulated(&self) -> bool {
-        self.0.simulated
+    /// Why the time that ONNX Runtime's CPU takes for it says nothing about its formats, if that is so.
+    pub fn untimed(&self) -> Option<&'static str> {
+        if self.model.simulated {
+            return Some("simulated: the file imitates a format in float32");
+        }
+        self.is_foreign().then_some("not timed: the file is for another runtime's kernels")
+    }
+
+    /// Whether its integer weights are signed bytes.
+    pub fn has_signed_weights(&self) -> bool {
+        !self.dialect.unsigned_weights
+    }
+
+    /// Whether ONNX Runtime's CPU runs it only node by node.
+    pub fn is_foreign(&self) -> bool {
+        self.dialect.quantize_to_fp8
     }
 
     /// Adds an entry to the metadata.
     pub fn say(&mut self, key: &str, value: &str) {
-        self.0.proto.metadata_props.push(onnx::entry(key, value));
+        self.model.proto.metadata_props.push(onnx::entry(key, value));
     }
 }
 
 /// Encodes a network for a runtime; `facts` go into the file's metadata beside its formats and input transform.
+/// `unsigned_weights` stores weights in bytes around 128: ONNX Runtime's default kernels for those do not saturate on x86
+/// without VNNI, but are slower.
 ///
 /// # Errors
 /// A layer that the runtime refuses or that cannot be written.
-pub fn onnx_file(stored: &StoredNetwork, profile: Profile, facts: &[(String, String)]) -> Result<OnnxFile> {
+pub fn onnx_file(
+    stored: &StoredNetwork,
+    profile: Profile,
+    unsigned_weights: bool,
+    facts: &[(String, String)],
+) -> Result<OnnxFile> {
     let network = &stored.network;
     profile.check(network)?;
     let formats = network.layers.iter().filter_map(|layer| {
@@ -55,8 +79,9 @@ pub fn onnx_file(stored: &StoredNetwork, profile: Profile, facts: &[(String, Str
     let mut metadata = facts.to_vec();
     metadata.push(("formats".into(), formats.to_string()));
     metadata.push(("input_transform".into(), transform.to_string()));
-    let mut file = OnnxFile(onnx::model(stored, profile.quantizes_to_fp8(), &metadata)?);
-    if file.is_simulated() {
+    let dialect = profile.dialect(unsigned_weights);
+    let mut file = OnnxFile { model: onnx::model(stored, dialect, &metadata)?, dialect };
+    if file.model.simulated {
         file.say("simulation", "true");
     }
     Ok(file)

@@ -9,6 +9,7 @@ use crate::formats::MiniFloat;
 use crate::network::Network;
 use crate::network::Op;
 use crate::network::Source;
+use crate::onnx::Dialect;
 
 /// A runtime that an ONNX file is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Profile {
     /// TensorRT: signed 8-bit integers and float8_e4m3fn around zero, on both sides of a layer; int4 for the weights of
     /// fully connected layers (TensorRT documentation, Working with Quantized Types).
     Tensorrt,
-    /// OpenVINO's ONNX reader: no 2-bit integers (tried with 2026.4).
+    /// OpenVINO: as ONNX Runtime, but its ONNX reader has no 2-bit integers (2026.4), so those are stored in 4 bits.
     Openvino,
 }
 
@@ -42,10 +43,11 @@ impl FromStr for Profile {
 }
 
 impl Profile {
-    /// Whether float8 tensors are written with QuantizeLinear and DequantizeLinear. ONNX Runtime's CPU fails on a file
-    /// that mixes those with integers.
-    pub fn quantizes_to_fp8(self) -> bool {
-        self == Self::Tensorrt
+    /// How files for the runtime are written. ONNX Runtime's CPU fails on a file that mixes QuantizeLinear to float8 with
+    /// integers.
+    pub fn dialect(self, unsigned_weights: bool) -> Dialect {
+        let narrowest = if self == Self::Openvino { Format::Int(4) } else { Format::Int(2) };
+        Dialect { quantize_to_fp8: self == Self::Tensorrt, narrowest, unsigned_weights }
     }
 
     /// Refuses a network that the runtime would not load or not compute in its formats.
@@ -53,17 +55,15 @@ impl Profile {
     /// # Errors
     /// Names the first refused layer, what about it, and what would be accepted.
     pub fn check(self, network: &Network) -> Result<()> {
+        if self != Self::Tensorrt {
+            return Ok(());
+        }
         for &index in &network.weighted() {
             let layer = &network.layers[index];
             let weight = layer.weight.map_or(Format::Float32, |spec| spec.format);
             let input = network.point(layer.inputs[0]).map_or(Format::Float32, |point| point.spec.format);
             let linear = matches!(layer.op, Op::Linear { .. });
-            let refused = match self {
-                Self::OnnxruntimeCpu => None,
-                Self::Openvino => openvino(weight),
-                Self::Tensorrt => tensorrt(weight, input, linear),
-            };
-            if let Some(why) = refused {
+            if let Some(why) = tensorrt(weight, input, linear) {
                 let formats = format!("{weight} x {input}");
                 return Err(Error::bad_value(&layer.name, formats, format!("{self} refuses this layer: {why}")));
             }
@@ -76,7 +76,7 @@ impl Profile {
         for layer in network.layers.iter().filter(|layer| layer.op == Op::Add) {
             for &source in &layer.inputs {
                 let format = network.point(source).map_or(Format::Float32, |point| point.spec.format);
-                if self == Self::Tensorrt && !(is_float(format) || format == Format::Int(8) || is_e4m3(format)) {
+                if !(is_float(format) || format == Format::Int(8) || is_e4m3(format)) {
                     let name = match source {
                         Source::Input => "input",
                         Source::Layer(from) => &network.layers[from].name,
@@ -99,10 +99,6 @@ fn is_float(format: Format) -> bool {
 
 fn is_e4m3(format: Format) -> bool {
     format == Format::Mini(MiniFloat::E4M3FN)
-}
-
-fn openvino(weight: Format) -> Option<&'static str> {
-    (weight == Format::Int(2)).then_some("its ONNX reader has no 2-bit integers; int3 and wider are accepted")
 }
 
 fn tensorrt(weight: Format, input: Format, linear: bool) -> Option<&'static str> {
@@ -141,8 +137,6 @@ mod tests {
         assert!(unsigned.contains("layer1.0.conv1 `int8 x uint8`") && unsigned.contains("float8_e4m3fn"), "{unsigned}");
         let narrow = refusal(Profile::Tensorrt, "fp4").unwrap();
         assert!(narrow.contains("conv1") && narrow.contains("both int8"), "{narrow}");
-        let two = refusal(Profile::Openvino, "int2").unwrap();
-        assert!(two.contains("openvino refuses"), "{two}");
     }
 
     #[test]
@@ -150,7 +144,7 @@ mod tests {
         for (profile, format) in [
             (Profile::Tensorrt, "fp8"),
             (Profile::Tensorrt, "float32"),
-            (Profile::Openvino, "int8"),
+            (Profile::Openvino, "int2"),
             (Profile::Openvino, "fp4"),
             (Profile::OnnxruntimeCpu, "int2"),
         ] {

@@ -1,5 +1,7 @@
 //! Proof that a file computes what was promised: the same images through it and through our own evaluation.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tch::Tensor;
 
@@ -38,10 +40,12 @@ pub struct Verification {
     pub max_logit_difference: f64,
     /// Median time of an image in the float32 network, in milliseconds, one thread.
     pub float_ms: f64,
-    /// The same for the file; `None` when it imitates a format.
+    /// The same for the file; `None` where `untimed` says why.
     pub quantized_ms: Option<f64>,
     /// Half the distance of the quartiles of the quantized times, in milliseconds.
     pub spread_ms: Option<f64>,
+    /// Why the file is not timed, if it is not.
+    pub untimed: Option<&'static str>,
     /// Convolutions, fully connected layers and adds that became integer kernels.
     pub fused: usize,
     /// All of them.
@@ -69,12 +73,13 @@ pub fn verify(
     let network = &stored.network;
     let shape = [network.input.c, network.input.h, network.input.w];
     let bytes = file.bytes();
-    let mut quantized = runtime.session(&bytes, shape, 1)?;
+    let open = if file.is_foreign() { Runtime::plain_session } else { Runtime::session };
+    let mut quantized = open(runtime, &bytes, shape, 1)?;
     let mut float =
-        runtime.session(&onnx_file(&stored.in_float32(), Profile::OnnxruntimeCpu, &[])?.bytes(), shape, 1)?;
-    let operators = runtime.operators(&bytes)?;
+        runtime.session(&onnx_file(&stored.in_float32(), Profile::OnnxruntimeCpu, false, &[])?.bytes(), shape, 1)?;
+    let operators = if file.is_foreign() { BTreeMap::new() } else { runtime.operators(&bytes)? };
     let fused = INTEGER_KERNELS.iter().filter_map(|kernel| operators.get(*kernel)).sum();
-    let saturates = fused > 0 && kernels_saturate();
+    let saturates = fused > 0 && file.has_signed_weights() && kernels_saturate();
     let mut exact = saturates.then(|| runtime.exact_session(&bytes, shape, 1)).transpose()?;
     let progress = Progress::new("verify", loader.steps() as u64, quiet);
     let (mut right, mut file_right, mut exact_right, mut same, mut n, mut difference) = (0, 0, 0, 0, 0, 0.0_f64);
@@ -121,8 +126,9 @@ pub fn verify(
         agreement: percent(same),
         max_logit_difference: difference,
         float_ms: median(&float_times).unwrap_or_default(),
-        quantized_ms: median(&times).filter(|_| !file.is_simulated()),
-        spread_ms: half_spread(&times).filter(|_| !file.is_simulated()),
+        quantized_ms: median(&times).filter(|_| file.untimed().is_none()),
+        spread_ms: half_spread(&times).filter(|_| file.untimed().is_none()),
+        untimed: file.untimed(),
         fused,
         layers: network.layers.iter().filter(kinds).count(),
     })

@@ -5,6 +5,7 @@ use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSe
 use super::proto::{
     DimensionProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use crate::formats::Format;
 
 /// Code of float32 in `TensorProto.DataType`.
 pub(super) const FLOAT: i32 = 1;
@@ -14,22 +15,33 @@ const INT64: i32 = 7;
 const ATTRIBUTE_INT: i32 = 2;
 const ATTRIBUTE_INTS: i32 = 7;
 
+/// What readers of ONNX files differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Whether QuantizeLinear and DequantizeLinear stand for float8, instead of Cast.
+    pub quantize_to_fp8: bool,
+    /// Integers of fewer bits are stored as this format.
+    pub narrowest: Format,
+    /// Whether weights in bytes are stored unsigned, around 128.
+    pub unsigned_weights: bool,
+}
+
 /// Nodes and constants so far.
 #[derive(Debug)]
 pub(super) struct Graph {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     opset: i64,
-    /// Whether QuantizeLinear and DequantizeLinear stand for float8, instead of Cast.
-    pub(super) quantize_to_fp8: bool,
+    /// How its reader wants it.
+    pub(super) dialect: Dialect,
     /// Whether a format without arithmetic of its own in ONNX is imitated in float32.
     pub(super) simulated: bool,
 }
 
 impl Graph {
     /// An empty graph; opset 13 has integers with one scale a channel.
-    pub(super) fn new(quantize_to_fp8: bool) -> Self {
-        Self { nodes: Vec::new(), initializers: Vec::new(), opset: 13, quantize_to_fp8, simulated: false }
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self { nodes: Vec::new(), initializers: Vec::new(), opset: 13, dialect, simulated: false }
     }
 
     /// Adds a node with one output, whose name it returns.

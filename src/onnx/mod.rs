@@ -7,6 +7,6 @@ pub mod proto;
 mod quantizers;
 mod runtime;
 
-pub use graph::entry;
+pub use graph::{Dialect, entry};
 pub use network::{INPUT, OUTPUT, OnnxModel, model};
 pub use runtime::{EXACT_OPTION, Runtime, Session, kernels_saturate};

@@ -1,7 +1,7 @@
 //! A network with its arrays as an ONNX model.
 
 use super::element::Element;
-use super::graph::{FLOAT, Graph, int, ints};
+use super::graph::{Dialect, FLOAT, Graph, int, ints};
 use super::proto::ModelProto;
 use super::quantizers;
 use crate::error::Result;
@@ -29,13 +29,13 @@ pub struct OnnxModel {
     pub simulated: bool,
 }
 
-/// Writes a network down in ONNX operators; float8 tensors by Cast, or with QuantizeLinear where `quantize_to_fp8` says so.
+/// Writes a network down in ONNX operators.
 ///
 /// # Errors
 /// A granularity that cannot be written, with the layer's name.
-pub fn model(stored: &StoredNetwork, quantize_to_fp8: bool, metadata: &[(String, String)]) -> Result<OnnxModel> {
+pub fn model(stored: &StoredNetwork, dialect: Dialect, metadata: &[(String, String)]) -> Result<OnnxModel> {
     let network = &stored.network;
-    let mut writer = Writer { graph: Graph::new(quantize_to_fp8), stored, input: String::new(), outputs: Vec::new() };
+    let mut writer = Writer { graph: Graph::new(dialect), stored, input: String::new(), outputs: Vec::new() };
     writer.input = match stored.input_scale {
         Some(scale) => quantizers::point(&mut writer.graph, INPUT, INPUT, &network.input_point, scale),
         None => INPUT.to_owned(),
@@ -187,7 +187,8 @@ impl Writer<'_> {
         let (weight_name, bias_name) = (format!("{}.weight", layer.name), format!("{}.bias", layer.name));
         let (source, format) = (layer.inputs[0], arrays.weight.spec.format);
         // ONNX Runtime 1.31 fuses a Gemm of int2 weights into a kernel that does not take them.
-        let narrowest = if matches!(layer.op, Op::Linear { .. }) { Format::Int(4) } else { Format::Int(2) };
+        let narrowest =
+            if matches!(layer.op, Op::Linear { .. }) { Format::Int(4) } else { self.graph.dialect.narrowest };
         let weight = quantizers::weight(&mut self.graph, &weight_name, &arrays.weight, narrowest)?;
         let input = self.stored.network.point(source).map_or(Format::Float32, |point| point.spec.format);
         let steps = match self.stored.scale(source) {

@@ -4,7 +4,7 @@
 //! integer kernels; floats of 8 and 16 bits as Div, Cast, Cast, Mul, since one QuantizeLinear to FP8 makes a mixed file
 //! fail; what ONNX has no type for is imitated exactly in float32.
 
-use super::element::{Element, INT32, UINT8};
+use super::element::{Element, INT8, INT32, UINT8};
 use super::graph::{FLOAT, Graph, int};
 use crate::error::{Error, Result};
 use crate::formats::Format;
@@ -37,14 +37,16 @@ pub(super) fn weight(graph: &mut Graph, name: &str, weight: &StoredWeight, narro
     let wide_enough = if format.bits() < narrowest.bits() { narrowest } else { format };
     if let Some(element) = Element::of_integer(wide_enough).filter(|_| format.is_integer()) {
         let dims: &[usize] = if per_channel { &[scales.len()] } else { &[] };
-        let codes: Vec<u32> = weight.grid.iter().map(|&value| value as i32 as u32).collect();
+        let unsigned = graph.dialect.unsigned_weights && element == INT8;
+        let (element, zero) = if unsigned { (UINT8, 128) } else { (element, 0) };
+        let codes: Vec<u32> = weight.grid.iter().map(|&value| (value as i32 + zero) as u32).collect();
         let stored = graph.codes(&stored, shape, element, &codes);
         let scale = graph.floats(&format!("{name}_scale"), dims, &scales);
-        let zero = graph.codes(&format!("{name}_zero_point"), dims, element, &vec![0; scales.len()]);
+        let zero = graph.codes(&format!("{name}_zero_point"), dims, element, &vec![zero as u32; scales.len()]);
         let axis = if per_channel { vec![int("axis", 0)] } else { vec![] };
         return Ok(graph.node("DequantizeLinear", &[&stored, &scale, &zero], name, axis));
     }
-    if let Some(element) = Element::of_float8(format).filter(|_| graph.quantize_to_fp8) {
+    if let Some(element) = Element::of_float8(format).filter(|_| graph.dialect.quantize_to_fp8) {
         let dims: &[usize] = if per_channel { &[scales.len()] } else { &[] };
         let stored = graph.codes(&stored, shape, element, &codes);
         let scale = graph.floats(&format!("{name}_scale"), dims, &scales);
@@ -102,7 +104,8 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
     }
     let mut x = if point.nonnegative { graph.node("Relu", &[x], &part("relu"), vec![]) } else { x.to_owned() };
     let scale = format.takes_scale().then(|| graph.floats(&part("scale"), &[], &[scale]));
-    if let (Some(element), Some(scale)) = (Element::of_float8(format).filter(|_| graph.quantize_to_fp8), &scale) {
+    if let (Some(element), Some(scale)) = (Element::of_float8(format).filter(|_| graph.dialect.quantize_to_fp8), &scale)
+    {
         let zero = graph.codes(&part("zero_point"), &[], element, &[0]);
         let quantized = graph.node("QuantizeLinear", &[&x, scale, &zero], &part("quantized"), vec![]);
         return graph.node("DequantizeLinear", &[&quantized, scale, &zero], &out, vec![]);

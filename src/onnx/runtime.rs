@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
+use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 use prost::Message;
 
@@ -93,6 +94,18 @@ impl Runtime {
     /// ONNX Runtime refuses the model.
     pub fn exact_session(&self, model: &[u8], shape: [usize; 3], threads: usize) -> Result<Session> {
         self.session_with(model, shape, threads, "1")
+    }
+
+    /// The same with no optimisation of the graph: node by node, as the file says. Runs files that another runtime's
+    /// optimiser is meant for.
+    ///
+    /// # Errors
+    /// ONNX Runtime refuses the model.
+    pub fn plain_session(&self, model: &[u8], shape: [usize; 3], threads: usize) -> Result<Session> {
+        let builder = ort::session::Session::builder(self.environment).map_err(failed)?;
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::Disable).map_err(failed)?;
+        let mut builder = builder.with_intra_threads(threads).map_err(failed)?;
+        Ok(Session { inner: builder.commit_from_memory(model).map_err(failed)?, shape })
     }
 
     fn session_with(&self, model: &[u8], shape: [usize; 3], threads: usize, precision: &str) -> Result<Session> {

@@ -55,6 +55,9 @@ pub struct ExportArgs {
     /// Runtime that must accept an ONNX file: onnxruntime-cpu, tensorrt or openvino
     #[arg(long, default_value = "onnxruntime-cpu", value_name = "RUNTIME")]
     pub profile: Profile,
+    /// Store integer weights around 128: exact with default options on x86 CPUs without VNNI, but slower
+    #[arg(long)]
+    pub unsigned_weights: bool,
     /// Write the file without running it
     #[arg(long)]
     pub no_verify: bool,

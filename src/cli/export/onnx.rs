@@ -42,7 +42,7 @@ pub(super) fn write(
         fact("profile", args.profile.to_string()),
     ];
     facts.extend(subject.test_top1.map(|top1| fact(MEASURED, top1.to_string())));
-    let mut file = onnx_file(subject.ready.stored(), args.profile, &facts)?;
+    let mut file = onnx_file(subject.ready.stored(), args.profile, args.unsigned_weights, &facts)?;
     save(&file, path)?;
     let written = format!("{}: {:.4} MB", path.display(), file.bytes().len() as f64 / 1e6);
     if args.no_verify {
@@ -63,7 +63,7 @@ pub(super) fn write(
         let cause = match shown.exact_top1 {
             Some(exact) => format!(
                 ". This CPU has no VNNI: the default integer kernels saturate on it; session option {EXACT_OPTION}=1 \
-                 gives {exact:.2} %"
+                 gives {exact:.2} %, and a file written with --unsigned-weights needs no option"
             ),
             None => String::new(),
         };
@@ -96,7 +96,7 @@ fn table(v: &Verification) -> String {
         (Some(time), Some(spread)) => {
             format!("{time:.3} ms +- {spread:.3}, {:.2}x faster than float32", v.float_ms / time)
         }
-        _ => "simulated: the file imitates a format in float32".to_owned(),
+        _ => v.untimed.unwrap_or_default().to_owned(),
     };
     let exact = v.exact_top1.map_or(String::new(), |top1| format!("\n  top-1, exact kernels {top1:.2} %"));
     format!(
