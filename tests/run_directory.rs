@@ -128,3 +128,23 @@ fn a_folder_without_a_run_cannot_be_resumed() {
     assert_eq!(code, 2);
     assert!(message.contains("run.ron"), "{message}");
 }
+
+#[test]
+fn an_exported_member_has_exactly_the_accuracy_that_its_run_found() {
+    let scratch = tempfile::tempdir().unwrap();
+    striped_images(scratch.path());
+    let (run, out) = (scratch.path().join("run"), scratch.path().join("net.ron"));
+    assert!(small_search(scratch.path(), &run).status().unwrap().success());
+    let pareto = std::fs::read_to_string(run.join("pareto.csv")).unwrap();
+    let column = |row: &str, at: usize| row.split(',').nth(at).unwrap().to_owned();
+    let at = pareto.lines().next().unwrap().split(',').position(|name| name == "test_top1").unwrap();
+    for row in pareto.lines().skip(1) {
+        // Two threads where the run had one: its candidates are made ready on one thread all the same.
+        let arguments =
+            ["export", "-q", "--json", "--force", "--threads", "2", "--to", "ron", "--pick", &column(row, 0)];
+        let output = bitfront(&arguments).arg(&run).arg("--out").arg(&out).output().unwrap();
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found: f64 = column(row, at).parse().unwrap();
+        assert!((printed["top1"].as_f64().unwrap() - found).abs() < 1e-9, "{printed} where the run found {found}");
+    }
+}

@@ -23,6 +23,7 @@ use super::repair::fits;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use super::workers::on_one_thread;
 use crate::cost::Constraint;
 use crate::cost::Convention;
 use crate::cost::Costs;
@@ -255,8 +256,11 @@ impl OneShotRun<'_> {
 
     fn row(&self, id: usize, found: &Found, weights: &Weights) -> Result<Row> {
         let network = self.space.network(&found.genome.0);
-        let ready = prepare(&network, weights, self.images.judging.evaluation());
-        let score = evaluate(&ready, self.images.judging.validation())?;
+        let handles = (weights.shallow_clone(), self.images.judging.shallow_clone());
+        let score = on_one_thread(|| {
+            let (weights, images) = handles;
+            evaluate(&prepare(&network, &weights, images.evaluation()), images.validation())
+        })??;
         let row = Row {
             id,
             status: found.status,

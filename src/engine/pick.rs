@@ -10,6 +10,7 @@ use super::Session;
 use super::Summary;
 use super::Tested;
 use super::summary;
+use super::workers::on_one_thread;
 use crate::cost::Constraint;
 use crate::cost::Convention;
 use crate::cost::Costs;
@@ -91,7 +92,12 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
     };
     let file = crate::checkpoint::read(&path)?;
     let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
-    let ready = prepare(&network, &weights, images.judging.evaluation());
+    let judging = images.judging.shallow_clone();
+    let ready = on_one_thread(|| {
+        // Moved in whole: tensors may go to another thread, not be shared with it.
+        let (weights, judging) = (weights, judging);
+        prepare(&network, &weights, judging.evaluation())
+    })?;
     let test = images.test(&network)?;
     let described = NetworkFile::from_network(&space.model_spec(), &network);
     Ok(Picked { ready, described, seed: settings.seed, test_top1: member.test_top1, test })

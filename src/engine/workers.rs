@@ -52,6 +52,14 @@ pub(super) fn in_order<J: Sync, W: Send, R: Send>(
     })
 }
 
+/// Runs `work` as a worker would, so that it computes the same bits.
+///
+/// # Errors
+/// The thread cannot be made.
+pub(super) fn on_one_thread<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
+    Ok(single_thread()?.install(work))
+}
+
 /// Candidates scored at the same time: one a thread, on another device one.
 pub(super) fn scoring_threads(threads: usize, device: Device) -> usize {
     if device == Device::Cpu { threads } else { 1 }

@@ -94,7 +94,10 @@ fn report(args: &ExportArgs, common: &Common, text: &str, shown: Option<&Verific
 fn table(v: &Verification) -> String {
     let quantized = match (v.quantized_ms, v.spread_ms) {
         (Some(time), Some(spread)) => {
-            format!("{time:.3} ms +- {spread:.3}, {:.2}x faster than float32", v.float_ms / time)
+            let ratio = v.float_ms / time;
+            let against =
+                if ratio >= 1.0 { format!("{ratio:.2}x faster") } else { format!("{:.2}x slower", 1.0 / ratio) };
+            format!("{time:.3} ms +- {spread:.3}, {against} than float32")
         }
         _ => v.untimed.unwrap_or_default().to_owned(),
     };
