@@ -1,3 +1,6 @@
+//! An exported network in ONNX Runtime: LIBRARY FILE.
+#![allow(clippy::missing_errors_doc, clippy::print_stdout, reason = "a short example for readers")]
+
 use ort::{session::Session, value::TensorRef};
 
 /// Logits of normalised images `[n, c, h, w]`; `library` is an ONNX Runtime, as `.libtorch/lib/libonnxruntime.so`.

@@ -127,7 +127,8 @@ fn the_readme_shows_the_examples_and_they_give_our_classes() {
     let Some(packages) = packages() else { return };
     let readme = include_str!("../README.md");
     assert!(readme.contains(include_str!("../examples/run_onnx.py").trim()), "README shows examples/run_onnx.py");
-    let (shown, _main) = include_str!("../examples/run_onnx.rs").split_once("\nfn main").unwrap();
+    let (_head, body) = include_str!("../examples/run_onnx.rs").split_once("\n\n").unwrap();
+    let (shown, _main) = body.split_once("\nfn main").unwrap();
     assert!(readme.contains(shown.trim()), "README shows examples/run_onnx.rs");
     let network = uniform("int4");
     let (pixels, x) = images(&network, 20);

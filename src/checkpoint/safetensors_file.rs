@@ -193,7 +193,7 @@ mod tests {
             write_safetensors(&path, &BTreeMap::from([(name.to_string(), array)]), &BTreeMap::new()).unwrap_err()
         };
         let error = write("fc.bias", Array::floats([3], [1.0, 2.0])).to_string();
-        assert!(error.contains("fc.bias") && error.contains("2 elements") && error.contains("[3]"), "{error}");
+        assert!(error.contains("fc.bias") && error.contains("8 bytes") && error.contains("[3]"), "{error}");
         assert!(write(METADATA, Array::floats([1], [1.0])).to_string().contains("reserved"));
         assert!(!path.exists());
     }

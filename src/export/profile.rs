@@ -136,7 +136,7 @@ mod tests {
         let unsigned = refusal(Profile::Tensorrt, "int8").unwrap();
         assert!(unsigned.contains("layer1.0.conv1 `int8 x uint8`") && unsigned.contains("float8_e4m3fn"), "{unsigned}");
         let narrow = refusal(Profile::Tensorrt, "fp4").unwrap();
-        assert!(narrow.contains("conv1") && narrow.contains("both int8"), "{narrow}");
+        assert!(narrow.contains("conv1") && narrow.contains("both be int8"), "{narrow}");
     }
 
     #[test]

@@ -82,33 +82,19 @@ pub fn verify(
     let saturates = fused > 0 && file.has_signed_weights() && kernels_saturate();
     let mut exact = saturates.then(|| runtime.exact_session(&bytes, shape, 1)).transpose()?;
     let progress = Progress::new("verify", loader.steps() as u64, quiet);
-    let (mut right, mut file_right, mut exact_right, mut same, mut n, mut difference) = (0, 0, 0, 0, 0, 0.0_f64);
-    let mut timed: Vec<f32> = Vec::new();
+    let (mut tally, mut timed) = (Tally::default(), Vec::new());
     for batch in loader.epoch(0, 0) {
         stop()?;
         let (x, y) = batch?;
         let images = floats(&x);
         let (ours, theirs) = (floats(&ready.logits(&x)), quantized.logits(&images)?);
-        let labels = Vec::<i64>::try_from(&y).unwrap_or_default();
         if theirs.len() != ours.len() || theirs.iter().any(|logit| !logit.is_finite()) {
             let got = format!("{} logits where {} finite ones were expected", theirs.len(), ours.len());
             return Err(Error::Unverified(format!("ONNX Runtime gives {got}")));
         }
-        if let Some(exact) = &mut exact {
-            let logits = exact.logits(&images)?;
-            let chosen = logits.chunks(network.classes).map(largest);
-            exact_right += chosen.zip(&labels).filter(|(class, label)| *class as i64 == **label).count();
-        }
-        let rows = ours.chunks(network.classes).zip(theirs.chunks(network.classes));
-        for ((ours, theirs), label) in rows.zip(labels) {
-            let (a, b) = (largest(ours), largest(theirs));
-            right += usize::from(a as i64 == label);
-            file_right += usize::from(b as i64 == label);
-            same += usize::from(a == b);
-            n += 1;
-            let gap = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
-            difference = gap.fold(difference, f64::max);
-        }
+        let unsaturated = exact.as_mut().map(|exact| exact.logits(&images)).transpose()?;
+        let labels = Vec::<i64>::try_from(&y).unwrap_or_default();
+        tally.add(&labels, &ours, &theirs, unsaturated.as_deref().unwrap_or(&theirs));
         if timed.is_empty() {
             timed = images;
         }
@@ -117,14 +103,14 @@ pub fn verify(
     progress.finish();
     let (float_times, times) = alternated(&mut float, &mut quantized, &timed, stop)?;
     let kinds = |layer: &&crate::network::LayerSpec| layer.weight.is_some() || layer.op == crate::network::Op::Add;
-    let percent = |count: usize| 100.0 * count as f64 / n.max(1) as f64;
+    let percent = |count: usize| 100.0 * count as f64 / tally.n.max(1) as f64;
     Ok(Verification {
-        n,
-        top1: percent(right),
-        file_top1: percent(file_right),
-        exact_top1: exact.map(|_| percent(exact_right)),
-        agreement: percent(same),
-        max_logit_difference: difference,
+        n: tally.n,
+        top1: percent(tally.right),
+        file_top1: percent(tally.file_right),
+        exact_top1: exact.map(|_| percent(tally.exact_right)),
+        agreement: percent(tally.same),
+        max_logit_difference: tally.difference,
         float_ms: median(&float_times).unwrap_or_default(),
         quantized_ms: median(&times).filter(|_| file.untimed().is_none()),
         spread_ms: half_spread(&times).filter(|_| file.untimed().is_none()),
@@ -132,6 +118,35 @@ pub fn verify(
         fused,
         layers: network.layers.iter().filter(kinds).count(),
     })
+}
+
+/// Counts over the images so far.
+#[derive(Debug, Default)]
+struct Tally {
+    n: usize,
+    right: usize,
+    file_right: usize,
+    exact_right: usize,
+    same: usize,
+    difference: f64,
+}
+
+impl Tally {
+    /// Adds a batch: labels, then logits of ours, of the file, and of the file with kernels that do not saturate.
+    fn add(&mut self, labels: &[i64], ours: &[f32], theirs: &[f32], exact: &[f32]) {
+        let classes = ours.len() / labels.len().max(1);
+        let rows = ours.chunks(classes).zip(theirs.chunks(classes)).zip(exact.chunks(classes));
+        for (((ours, theirs), exact), &label) in rows.zip(labels) {
+            let (a, b, c) = (largest(ours), largest(theirs), largest(exact));
+            self.n += 1;
+            self.right += usize::from(a as i64 == label);
+            self.file_right += usize::from(b as i64 == label);
+            self.exact_right += usize::from(c as i64 == label);
+            self.same += usize::from(a == b);
+            let gap = ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()));
+            self.difference = gap.fold(self.difference, f64::max);
+        }
+    }
 }
 
 /// Times of both sessions, in turn, in milliseconds.
