@@ -110,6 +110,8 @@ fn damage_is_named_and_never_becomes_a_network() {
     let refusal = |edit: &dyn Fn(&mut RawFile)| {
         let mut damaged = whole.clone();
         edit(&mut damaged);
+        // Without the checksum, so that what lies behind it is tested too.
+        damaged.metadata.remove("arrays_sha256");
         write_raw(&path, &damaged).unwrap();
         read_packed(&path).map(|_| ()).unwrap_err().to_string()
     };
@@ -125,6 +127,16 @@ fn damage_is_named_and_never_becomes_a_network() {
     assert!(plain.contains("no network"), "{plain}");
     let broken = refusal(&|file| drop(file.metadata.insert("network".into(), "{".into())));
     assert!(broken.contains("network cannot be read"), "{broken}");
+    let mut flipped = whole.clone();
+    flipped.arrays.get_mut("conv1.weight").unwrap().bytes[3] ^= 0x10;
+    let mut renamed = whole.clone();
+    let network = renamed.metadata.get_mut("network").unwrap();
+    *network = network.replacen("int4", "float4_e2m1fn", 1);
+    for (edited, what) in [(flipped, "arrays_sha256"), (renamed, "config_hash")] {
+        write_raw(&path, &edited).unwrap();
+        let error = read_packed(&path).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
     write_raw(&path, &whole).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
@@ -171,6 +183,15 @@ fn the_command_line_goes_round_and_says_what_is_wrong() {
     assert!(again.status.code() == Some(2) && said(&again).contains("--force"), "{}", said(&again));
     let unwritable = export(&["--out", "/proc/net.onnx"], &[]);
     assert!(!unwritable.status.success() && said(&unwritable).contains("/proc/net.onnx"), "{}", said(&unwritable));
+    for (arguments, what) in [
+        (vec!["--out", "net.ron"], "--to"),
+        (vec!["--to", "json", "--out", "net.ron"], ".json"),
+        (vec!["--to", "ron", "--profile", "tensorrt", "--out", "net.ron"], "--profile"),
+        (vec!["--to", "ron", "--out", "net.ron", "--pick", "3"], "--pick"),
+    ] {
+        let refused = export(&arguments, &[]);
+        assert!(refused.status.code() == Some(2) && said(&refused).contains(what), "{}", said(&refused));
+    }
     let refused = export(&["--profile", "tensorrt", "--out", &path("t.onnx")], &[]);
     assert!(refused.status.code() == Some(2) && said(&refused).contains("conv1"), "{}", said(&refused));
     assert!(!folder.path().join("t.onnx").exists());
@@ -179,7 +200,7 @@ fn the_command_line_goes_round_and_says_what_is_wrong() {
         &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")],
     );
     assert!(without.status.success() && printed(&without).contains("verified: no"), "{}", said(&without));
-    assert!(said(&without).contains("ORT_DYLIB_PATH"), "{}", said(&without));
+    assert!(printed(&without).contains("ORT_DYLIB_PATH"), "{}", printed(&without));
 
     std::fs::write(path("again.safetensors"), b"damaged").unwrap();
     let damaged = bitfront(&["eval", "-q", "--config", &ron], &[]);

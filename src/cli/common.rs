@@ -20,10 +20,10 @@ pub struct Common {
     /// Root of all random streams
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Folder of the run [default: runs/SPACE-N]
+    /// Folder of the run [default: runs/SPACE-N]; for export the file to write
     #[arg(long, global = true, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Replace the run that --out holds
+    /// Replace what --out holds
     #[arg(long, global = true)]
     pub force: bool,
     /// Where to compute: cpu or cuda:N

@@ -19,7 +19,8 @@ use crate::train::evaluate;
 #[command(after_help = "Examples:
   bitfront eval --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8
   bitfront eval --config net.ron                  # as `export --to ron` wrote it, with its weights beside it
-  bitfront eval --config runs/resnet8_fashion-1/front/ID.ron --weights runs/resnet8_fashion-1/supernet.safetensors --reestimate")]
+  bitfront eval --config runs/resnet8_fashion-1/front/ID.ron --weights runs/resnet8_fashion-1/supernet.safetensors --reestimate
+The last one calibrates anew on images of its own choice: about the run's accuracy; an exported member has exactly that.")]
 pub struct EvalArgs {
     /// Which network.
     #[command(flatten)]

@@ -55,7 +55,7 @@ pub enum Verb {
     Train(train::TrainArgs),
     /// Measure a network's accuracy on test images
     Eval(eval::EvalArgs),
-    /// Write a network as an ONNX file and prove that it runs
+    /// Write a network as a file (ONNX, RON, JSON, safetensors) and prove that it runs
     Export(export::ExportArgs),
     /// Count a network's multiplications, bit operations, size and memory
     Cost(cost::CostArgs),

@@ -114,8 +114,18 @@ impl NetworkChoice {
         }
         let file = NetworkFile::load(path)?;
         let Some(exported) = &file.exported else { return Ok(None) };
+        if Path::new(&exported.weights).file_name() != Some(exported.weights.as_ref()) {
+            let expected = "must be the name of a file beside the description";
+            return Err(Error::bad_file(path, format!("weights {:?} {expected}", exported.weights)));
+        }
         let weights = path.with_file_name(&exported.weights);
+        if weights.exists() && !weights.is_file() {
+            return Err(Error::bad_file(&weights, "is no regular file"));
+        }
         let (described, stored) = read_packed(&weights)?;
+        if exported.config_hash != file.hash()? {
+            return Err(Error::bad_file(path, "was edited: its config_hash is not that of its layers and formats"));
+        }
         let plain = NetworkFile { exported: None, ..file.clone() };
         let differ = |what: &str| Error::bad_file(path, format!("{what} other than those in {}", weights.display()));
         if described != plain {

@@ -61,6 +61,9 @@ impl ReadyArgs {
             stored.network.transform = network.transform;
             return Ok((described, Folded::from_stored(stored, session.device)));
         }
+        if choice.config.as_deref().is_some_and(brings_weights) {
+            session.say("note: --weights is quantized anew; the packed weights that --config brings are not used");
+        }
         let ready = self.ready(&network, &choice.data, session, common)?;
         Ok((described, ready))
     }
@@ -69,6 +72,9 @@ impl ReadyArgs {
         let path =
             self.weights.as_ref().ok_or_else(|| Error::bad_value("--weights", "", "name the file of weights"))?;
         let file = checkpoint::read(path)?;
+        if file.metadata.contains_key("arrays_sha256") {
+            return Err(Error::bad_file(path, "is a packed network; name it with --config instead of --weights"));
+        }
         let report = checkpoint::match_names(&network.parameters(), &file);
         common.detail(&report.to_string());
         report.check(self.allow_missing, path)?;
@@ -85,6 +91,12 @@ impl ReadyArgs {
             if self.reestimate { images(Some(Seed::new(common.seed).child("statistics")))? } else { vec![] };
         Ok(prepare(network, &weights, Evaluation { statistics: &statistics, ranges: &ranges }))
     }
+}
+
+/// Whether a network file names packed weights or is them.
+fn brings_weights(config: &std::path::Path) -> bool {
+    config.extension().is_some_and(|extension| extension == "safetensors")
+        || NetworkFile::load(config).is_ok_and(|file| file.exported.is_some())
 }
 
 /// Whether any quantizer does something, so that ranges are needed.

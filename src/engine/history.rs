@@ -213,6 +213,10 @@ pub fn read_tested(path: &Path) -> Result<Vec<Tested>> {
         test_top1: f64,
     }
     let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
+    // A table of no candidates has no header either.
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return Ok(Vec::new());
+    }
     let mut reader = csv::Reader::from_path(path).map_err(bad)?;
     check_header(path, &mut reader)?;
     let header = reader.headers().map_err(bad)?.clone();
@@ -249,6 +253,14 @@ mod tests {
             seed: 0,
             genome: Genome(vec![1, 2]),
         }
+    }
+
+    #[test]
+    fn a_table_of_no_candidates_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uniform.csv");
+        std::fs::write(&path, tested_text(&[]).unwrap()).unwrap();
+        assert_eq!(read_tested(&path).unwrap().len(), 0);
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Picked {
     pub ready: Folded,
     /// The file that describes it.
     pub described: NetworkFile,
+    /// Its id in the run.
+    pub id: usize,
     /// The run's seed.
     pub seed: u64,
     /// Its top-1 on the test images, in percent, as the run measured it.
@@ -100,7 +102,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
     })?;
     let test = images.test(&network)?;
     let described = NetworkFile::from_network(&space.model_spec(), &network);
-    Ok(Picked { ready, described, seed: settings.seed, test_top1: member.test_top1, test })
+    Ok(Picked { ready, described, id: member.row.id, seed: settings.seed, test_top1: member.test_top1, test })
 }
 
 fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested> {

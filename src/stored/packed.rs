@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::StoredLayer;
 use super::StoredNetwork;
 use super::StoredWeight;
@@ -31,6 +33,10 @@ use crate::space::NetworkFile;
 
 /// Metadata key of the network file.
 const NETWORK: &str = "network";
+
+/// Metadata keys of the hash of that file and of the SHA-256 of all arrays.
+const HASH: &str = "config_hash";
+const CHECKSUM: &str = "arrays_sha256";
 
 /// Name of the input among the quantized tensors.
 const INPUT: &str = "input";
@@ -63,7 +69,9 @@ pub fn write_packed(
         }
     }
     let json = serde_json::to_string(described).map_err(|error| Error::Failed(format!("as JSON: {error}")))?;
-    let metadata = facts.iter().cloned().chain([(NETWORK.to_owned(), json)]).collect();
+    let own =
+        [(NETWORK.to_owned(), json), (HASH.to_owned(), described.hash()?), (CHECKSUM.to_owned(), checksum(&arrays))];
+    let metadata = facts.iter().cloned().chain(own).collect();
     write_raw(path, &RawFile { arrays, metadata })
 }
 
@@ -80,6 +88,11 @@ pub fn read_packed(path: impl AsRef<Path>) -> Result<(NetworkFile, StoredNetwork
     })?;
     let described: NetworkFile =
         serde_json::from_str(json).map_err(|error| bad(format!("its network cannot be read: {error}")))?;
+    for (key, own) in [(HASH, described.hash()?), (CHECKSUM, checksum(&file.arrays))] {
+        if file.metadata.get(key).is_some_and(|told| *told != own) {
+            return Err(bad(format!("is damaged or was edited: its {key} is not that of its contents")));
+        }
+    }
     let network = described.to_network().map_err(|error| bad(error.to_string()))?;
     let layers = network.layers.iter().map(|spec| layer(&file, spec)).collect::<std::result::Result<Vec<_>, _>>();
     let mut stored = StoredNetwork {
@@ -98,6 +111,16 @@ pub fn read_packed(path: impl AsRef<Path>) -> Result<(NetworkFile, StoredNetwork
         }
     }
     Ok((described, stored))
+}
+
+/// SHA-256 of names and bytes of all arrays, in hexadecimal.
+fn checksum(arrays: &BTreeMap<String, RawArray>) -> String {
+    let mut digest = Sha256::new();
+    for (name, array) in arrays {
+        digest.update(name);
+        digest.update(&array.bytes);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Tensors with a quantization point, in execution order: name, point, scale.

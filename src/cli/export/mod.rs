@@ -34,7 +34,7 @@ pub enum Target {
     Safetensors,
 }
 
-/// Write a network as a file that runs elsewhere, and prove that it does.
+/// Write a network as a file (ONNX, RON, JSON, safetensors) and prove that it runs.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   bitfront export runs/resnet8_fashion-1 --pick knee --to onnx --out net.onnx
@@ -44,11 +44,12 @@ pub enum Target {
   bitfront export --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --format int8 --out net.onnx")]
 pub struct ExportArgs {
     /// A finished run's folder
-    #[arg(value_name = "RUN", conflicts_with_all = ["model", "config", "format", "data", "weights", "mean", "std"])]
+    #[arg(value_name = "RUN", conflicts_with_all = ["model", "config", "format", "data", "weights", "mean", "std",
+        "classes", "allow_missing", "calibration", "reestimate"])]
     pub run: Option<PathBuf>,
-    /// Which member of the run's front: an id, knee, or best:COST<=LIMIT
-    #[arg(long, default_value = "knee", value_name = "PICK")]
-    pub pick: Pick,
+    /// Which member of the run's front: an id, knee, or best:COST<=LIMIT [default: knee]
+    #[arg(long, value_name = "PICK")]
+    pub pick: Option<Pick>,
     /// Kind of the file that --out names
     #[arg(long, value_enum, default_value = "onnx")]
     pub to: Target,
@@ -78,8 +79,26 @@ struct Subject {
     described: NetworkFile,
     test: Loader,
     seed: u64,
-    /// Top-1 on the test images, where a run measured it.
-    test_top1: Option<f64>,
+    /// Id and test top-1 of a run's member.
+    member: Option<(usize, f64)>,
+}
+
+impl Subject {
+    /// Refuses a network that is no longer what its run measured.
+    fn check_member(&self, top1: f64, tolerance: f64) -> Result<()> {
+        match self.member {
+            Some((id, found)) if (found - top1).abs() > tolerance => Err(Error::Unverified(format!(
+                "#{id} has {top1:.2} % on the test images here, {found:.2} % when its run measured it: the run's weights \
+                 have changed, or this machine computes otherwise"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the first line begins with: the member, if it is one.
+    fn title(&self) -> String {
+        self.member.map_or(String::new(), |(id, _)| format!("#{id} as "))
+    }
 }
 
 /// Writes the file, runs it, prints what that showed.
@@ -98,6 +117,18 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
         }
     }
     refuse_extension(args.to, path)?;
+    if let (Some(pick), None) = (&args.pick, &args.run) {
+        return Err(Error::bad_value("--pick", pick, "picks from a front: name a run's folder"));
+    }
+    if args.to != Target::Onnx {
+        for (option, given) in
+            [("--profile", args.profile != Profile::default()), ("--unsigned-weights", args.unsigned_weights)]
+        {
+            if given {
+                return Err(Error::bad_value(option, "given", "is for --to onnx"));
+            }
+        }
+    }
     let session = common.session(common.thread_count()?, None)?;
     let subject = subject(args, &session, common)?;
     match args.to {
@@ -108,26 +139,29 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
 
 /// The description names the packed weights beside it, which end in `.safetensors`; readers tell the kinds by the ending.
 fn refuse_extension(to: Target, path: &Path) -> Result<()> {
-    let (wanted, free) = match to {
-        Target::Onnx => ("onnx", true),
-        Target::Ron => ("ron", false),
-        Target::Json => ("json", false),
-        Target::Safetensors => ("safetensors", false),
+    let own = match to {
+        Target::Onnx => "onnx",
+        Target::Ron => "ron",
+        Target::Json => "json",
+        Target::Safetensors => "safetensors",
     };
-    if free || path.extension().is_some_and(|extension| extension == wanted) {
+    let found = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let others = ["ron", "json", "safetensors"];
+    if found == own || to == Target::Onnx && !others.contains(&found) {
         return Ok(());
     }
-    Err(Error::bad_value("--out", path.display(), format!("a file of this kind must end in .{wanted}")))
+    let hint = format!("--to {own} writes a file that ends in .{own}; other kinds: --to onnx, ron, json, safetensors");
+    Err(Error::bad_value("--out", path.display(), hint))
 }
 
 /// The network ready to run, and its test images.
 fn subject(args: &ExportArgs, session: &Session, common: &Common) -> Result<Subject> {
     if let Some(run) = &args.run {
-        let picked = picked(&RunDirectory::open(run)?, &args.pick, session)?;
+        let picked = picked(&RunDirectory::open(run)?, args.pick.as_ref().unwrap_or(&Pick::Knee), session)?;
         let (ready, described, test) = (picked.ready, picked.described, picked.test);
-        return Ok(Subject { ready, described, test, seed: picked.seed, test_top1: Some(picked.test_top1) });
+        return Ok(Subject { ready, described, test, seed: picked.seed, member: Some((picked.id, picked.test_top1)) });
     }
     let (described, ready) = args.ready.of(&args.network, session, common)?;
     let test = test_images(&args.network.data, &ready.stored().network, session.device)?;
-    Ok(Subject { ready, described, test, seed: common.seed, test_top1: None })
+    Ok(Subject { ready, described, test, seed: common.seed, member: None })
 }

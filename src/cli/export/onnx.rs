@@ -35,31 +35,30 @@ pub(super) fn write(
     path: &Path,
 ) -> Result<()> {
     let fact = |key: &str, value: String| (key.to_owned(), value);
-    let mut facts = vec![
+    let facts = [
         fact("tool", TOOL.to_owned()),
         fact("config_hash", subject.described.hash()?),
         fact("seed", subject.seed.to_string()),
         fact("profile", args.profile.to_string()),
     ];
-    facts.extend(subject.test_top1.map(|top1| fact(MEASURED, top1.to_string())));
     let mut file = onnx_file(subject.ready.stored(), args.profile, args.unsigned_weights, &facts)?;
     save(&file, path)?;
-    let written = format!("{}: {:.4} MB", path.display(), file.bytes().len() as f64 / 1e6);
+    let written = format!("{}{}: {:.4} MB", subject.title(), path.display(), file.bytes().len() as f64 / 1e6);
     if args.no_verify {
-        return report(args, common, &format!("{written}, verified: no"), None);
+        return report(args, common, subject, &format!("{written}, verified: no"), Err("--no-verify"));
     }
     let runtime = match Runtime::load() {
         Ok(runtime) => runtime,
         Err(error) => {
-            session.say(&error.to_string());
-            return report(args, common, &format!("{written}, verified: no"), None);
+            let why = error.to_string();
+            return report(args, common, subject, &format!("{written}, verified: no\n  {why}"), Err(&why));
         }
     };
     let stop = || session.check_interrupt("the file is written but not verified");
     let shown = verify(&runtime, &file, &subject.ready, &subject.test, session.quiet, &stop)?;
     let off = (shown.top1 - shown.file_top1).abs();
     if off > args.tolerance {
-        report(args, common, &format!("{written}, verified: no\n{}", table(&shown)), Some(&shown))?;
+        report(args, common, subject, &format!("{written}, verified: no\n{}", table(&shown)), Ok(&shown))?;
         let cause = match shown.exact_top1 {
             Some(exact) => format!(
                 ". This CPU has no VNNI: the default integer kernels saturate on it; session option {EXACT_OPTION}=1 \
@@ -72,23 +71,35 @@ pub(super) fn write(
             args.tolerance
         )));
     }
-    if subject.test_top1.is_none() {
-        file.say(MEASURED, &shown.top1.to_string());
-        save(&file, path)?;
-    }
-    report(args, common, &format!("{written}, verified: yes\n{}", table(&shown)), Some(&shown))
+    subject.check_member(shown.top1, args.tolerance)?;
+    file.say(MEASURED, &shown.top1.to_string());
+    save(&file, path)?;
+    report(args, common, subject, &format!("{written}, verified: yes\n{}", table(&shown)), Ok(&shown))
 }
 
 fn save(file: &OnnxFile, path: &Path) -> Result<()> {
     write_atomically(path, |out| out.write_all(&file.bytes()))
 }
 
-fn report(args: &ExportArgs, common: &Common, text: &str, shown: Option<&Verification>) -> Result<()> {
-    if common.json {
-        let verified = shown.is_some_and(|v| (v.top1 - v.file_top1).abs() <= args.tolerance);
-        return print(&json!({ "file": common.out, "verified": verified, "verification": shown }).to_string());
+/// Prints what came of it; an error in `shown` says why nothing was verified.
+fn report(
+    args: &ExportArgs,
+    common: &Common,
+    subject: &Subject,
+    text: &str,
+    shown: std::result::Result<&Verification, &str>,
+) -> Result<()> {
+    if !common.json {
+        return print(text);
     }
-    print(text)
+    let verified = shown.is_ok_and(|v| (v.top1 - v.file_top1).abs() <= args.tolerance);
+    print(
+        &json!({
+            "file": common.out, "id": subject.member.map(|(id, _)| id), "verified": verified,
+            "verification": shown.ok(), "reason": shown.err(),
+        })
+        .to_string(),
+    )
 }
 
 fn table(v: &Verification) -> String {

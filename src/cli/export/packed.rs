@@ -37,18 +37,16 @@ pub(super) fn write(
     let stored = subject.ready.stored();
     let weights = path.with_extension("safetensors");
     let fact = |key: &str, value: String| (key.to_owned(), value);
-    let mut facts = vec![
-        fact("tool", TOOL.to_owned()),
-        fact("config_hash", subject.described.hash()?),
-        fact("seed", subject.seed.to_string()),
-    ];
-    facts.extend(subject.test_top1.map(|top1| fact("test_top1", top1.to_string())));
-    let packed = write_packed(&weights, stored, &subject.described, &facts)?;
-    let measured = if args.no_verify { None } else { Some(verified(&weights, session, subject)?) };
+    let facts = [fact("tool", TOOL.to_owned()), fact("seed", subject.seed.to_string())];
+    // Under another name until it is verified: an interrupt leaves an older pair as it was.
+    let unverified = weights.with_extension("safetensors.partial");
+    let packed = write_packed(&unverified, stored, &subject.described, &facts)?;
+    let measured = if args.no_verify { Ok(None) } else { verified(&unverified, args, session, subject).map(Some) };
+    let measured = measured.inspect_err(|_| drop(std::fs::remove_file(&unverified)))?;
+    std::fs::rename(&unverified, &weights).map_err(|source| Error::io(&weights, source))?;
     if args.to != Target::Safetensors {
         let name = weights.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let top1 = measured.or(subject.test_top1);
-        let described = described(&subject.described, stored, subject.seed, name, top1)?;
+        let described = described(&subject.described, stored, subject.seed, name, measured)?;
         let text = match args.to {
             Target::Json => serde_json::to_string_pretty(&described)
                 .map_err(|error| Error::Failed(format!("cannot write as JSON: {error}")))?,
@@ -61,7 +59,8 @@ pub(super) fn write(
         return print(
             &json!({
                 "file": path, "weights": weights, "packed_bytes": packed, "size_mb": size,
-                "verified": measured.is_some(), "top1": measured, "n": subject.test.order(0).len(),
+                "verified": measured.is_some(), "top1": measured, "n": measured.map(|_| subject.test.order(0).len()),
+                "id": subject.member.map(|(id, _)| id),
             })
             .to_string(),
         );
@@ -75,13 +74,14 @@ pub(super) fn write(
     };
     let beside = if args.to == Target::Safetensors { String::new() } else { format!("{} and ", path.display()) };
     print(&format!(
-        "{beside}{}: {packed} bytes of weights, scales and biases (size_mb {size:.6}), {verified}",
+        "{}{beside}{}: {packed} bytes of weights, scales and biases (size_mb {size:.6}), {verified}",
+        subject.title(),
         weights.display()
     ))
 }
 
 /// Reads the file back and measures the network that is in it.
-fn verified(path: &Path, session: &Session, subject: &Subject) -> Result<f64> {
+fn verified(path: &Path, args: &ExportArgs, session: &Session, subject: &Subject) -> Result<f64> {
     let (described, stored) = read_packed(path)?;
     if described != subject.described || stored != *subject.ready.stored() {
         return Err(Error::Unverified(format!("{} reads back as another network", path.display())));
@@ -89,11 +89,12 @@ fn verified(path: &Path, session: &Session, subject: &Subject) -> Result<f64> {
     let ready = Folded::from_stored(stored, session.device);
     let progress = Progress::new("verify", subject.test.steps() as u64, session.quiet);
     let batches = subject.test.epoch(0, 0).map(|batch| {
-        session.check_interrupt("the packed weights are written but not verified")?;
+        session.check_interrupt("nothing was written")?;
         progress.step(1);
         batch
     });
     let score = evaluate(&ready, batches)?;
     progress.finish();
+    subject.check_member(score.top1, args.tolerance)?;
     Ok(score.top1)
 }
