@@ -3,7 +3,7 @@
 use bitfront::export::{Profile, onnx_file};
 use bitfront::formats::{Format, QuantSpec};
 use bitfront::models::{Folded, Weights};
-use bitfront::network::{ModelSpec, Network, build};
+use bitfront::network::{ModelName, ModelSpec, Network, build};
 use bitfront::onnx::Runtime;
 use bitfront::seed::Seed;
 use bitfront::train::{Evaluation, prepare};
@@ -25,7 +25,14 @@ fn with_projections(format: Format) -> Network {
 }
 
 fn small(specs: &[(Format, Format)]) -> Network {
-    let spec = ModelSpec { resolution: Some(12), channels: Some(1), ..ModelSpec::new("resnet8".parse().unwrap()) };
+    mixed("resnet8", specs)
+}
+
+/// A model for 12x12 images whose layers take these weight and activation formats in turn.
+fn mixed(model: &str, specs: &[(Format, Format)]) -> Network {
+    let model = model.parse().unwrap();
+    let width = if model == ModelName::MobilenetV2 { 0.25 } else { 1.0 };
+    let spec = ModelSpec { width, resolution: Some(12), channels: Some(1), classes: Some(10), ..ModelSpec::new(model) };
     let mut network = build(&spec).unwrap();
     let layers = network.weighted().len();
     let (weights, activations): (Vec<_>, Vec<_>) = (0..layers)
@@ -70,6 +77,14 @@ fn every_format_computes_the_same_in_onnx_runtime() {
         // Without a mantissa, the next value is twice as large: one rounding that falls the other way shows in the logits.
         let allowed = if format.to_string() == "float4_e3m0" { 0.25 } else { 0.05 };
         assert!(off < allowed, "{format}: {:.1} % of the logits differ", 100.0 * off);
+    }
+}
+
+#[test]
+fn depthwise_convolutions_and_relu6_compute_the_same_in_onnx_runtime() {
+    for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "float32"].map(|name| name.parse().unwrap()) {
+        let off = differing(&mixed("mobilenet_v2", &[(format, format)]));
+        assert!(off < 0.05, "{format}: {:.1} % of the logits differ", 100.0 * off);
     }
 }
 

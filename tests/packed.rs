@@ -226,9 +226,10 @@ proptest! {
 
     /// RON -> evaluation -> export -> reload changes nothing, for networks of every shipped space.
     #[test]
-    fn a_network_survives_description_export_and_reload(space in 0_usize..4, seed in any::<u64>()) {
-        let names = ["resnet8_fashion.ron", "resnet20_cifar10.ron", "resnet18_imagenet.ron", "resnet50_imagenet.ron"];
-        let space = shipped(names[space]);
+    fn a_network_survives_description_export_and_reload(space in 0_usize..6, seed in any::<u64>()) {
+        let names = ["resnet8_fashion", "resnet20_cifar10", "mobilenet_v2_fashion", "resnet18_imagenet", "resnet50_imagenet",
+            "mobilenet_v2_imagenet"];
+        let space = shipped(&format!("{}.ron", names[space]));
         let genome = space.genome_choices().unwrap().random(&mut Seed::new(seed).rng());
         let network = space.network(&genome.0);
         let file = NetworkFile::from_network(&space.model_spec(), &network);

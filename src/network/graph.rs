@@ -37,8 +37,25 @@ impl Graph {
 
     /// A convolution without bias and the batch normalisation behind it.
     pub(super) fn conv(&mut self, name: String, norm: String, from: Source, size: ConvSize, act: Act) -> Source {
+        self.grouped(name, norm, from, (size, 1), act)
+    }
+
+    /// One filter a channel, and the batch normalisation behind it; `size.c_out` does not count.
+    pub(super) fn depthwise(&mut self, name: String, norm: String, from: Source, size: ConvSize, act: Act) -> Source {
+        let channels = self.shape(from).c;
+        self.grouped(name, norm, from, (ConvSize { c_out: channels, ..size }, channels), act)
+    }
+
+    fn grouped(
+        &mut self,
+        name: String,
+        norm: String,
+        from: Source,
+        (size, groups): (ConvSize, usize),
+        act: Act,
+    ) -> Source {
         let ConvSize { c_out, kernel, stride } = size;
-        let conv = Conv { c_in: self.shape(from).c, c_out, kernel, stride, padding: kernel / 2, groups: 1 };
+        let conv = Conv { c_in: self.shape(from).c, c_out, kernel, stride, padding: kernel / 2, groups };
         self.push(LayerSpec { norm: Some(norm), act, ..self.layer(name, Op::Conv(conv), vec![from]) })
     }
 
@@ -51,6 +68,11 @@ impl Graph {
     /// The sum of a branch and its shortcut, then ReLU.
     pub(super) fn add_relu(&mut self, name: String, branch: Source, shortcut: Source) -> Source {
         self.push(LayerSpec { act: Act::Relu, ..self.layer(name, Op::Add, vec![branch, shortcut]) })
+    }
+
+    /// The sum of a branch and its shortcut.
+    pub(super) fn add(&mut self, name: String, branch: Source, shortcut: Source) -> Source {
+        self.push(self.layer(name, Op::Add, vec![branch, shortcut]))
     }
 
     /// Max or average pooling.

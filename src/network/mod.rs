@@ -5,6 +5,7 @@
 
 mod assigned;
 mod graph;
+mod mobilenet_v2;
 mod model;
 mod parameters;
 mod points;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Network, Shape, Transform, resnet, small_resnet};
+use super::{Network, Shape, Transform, mobilenet_v2, resnet, small_resnet};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,10 +26,12 @@ pub enum ModelName {
         /// Where a downsampling bottleneck has its stride: in the 3x3 (torchvision) or in the first 1x1 (the paper).
         stride_in_first: bool,
     },
+    /// MobileNetV2 in torchvision's form.
+    MobilenetV2,
 }
 
 /// Every model with its name.
-const NAMES: [(ModelName, &str); 9] = [
+const NAMES: [(ModelName, &str); 10] = [
     (ModelName::SmallResnet { depth: 8 }, "resnet8"),
     (ModelName::SmallResnet { depth: 20 }, "resnet20"),
     (ModelName::SmallResnet { depth: 32 }, "resnet32"),
@@ -39,6 +41,7 @@ const NAMES: [(ModelName, &str); 9] = [
     (ModelName::Resnet { depth: 34, stride_in_first: false }, "resnet34"),
     (ModelName::Resnet { depth: 50, stride_in_first: false }, "resnet50"),
     (ModelName::Resnet { depth: 50, stride_in_first: true }, "resnet50_v1"),
+    (ModelName::MobilenetV2, "mobilenet_v2"),
 ];
 
 impl ModelName {
@@ -56,7 +59,7 @@ impl ModelName {
     fn usual_task(self) -> (usize, usize) {
         match self {
             Self::SmallResnet { .. } => (32, 10),
-            Self::Resnet { .. } => (224, 1000),
+            Self::Resnet { .. } | Self::MobilenetV2 => (224, 1000),
         }
     }
 }
@@ -151,7 +154,8 @@ impl ModelSpec {
     }
 
     /// The usual input transform. Three channels: ImageNet's mean and deviation (the public ResNet-20 for CIFAR-10 was
-    /// trained with them too); one: Fashion-MNIST's. Large images are resized to 256/224 of the side they are cropped to.
+    /// trained with them too); one: Fashion-MNIST's. Images are resized to 256/224 of the side they are cropped to, small
+    /// ones taken as they are.
     pub(super) fn transform(&self) -> Transform {
         let input = self.input();
         let (mean, std) = match input.c {
@@ -160,12 +164,18 @@ impl ModelSpec {
             c => (vec![0.5; c], vec![0.5; c]),
         };
         match self.model {
+            _ if self.is_small() => Transform { resize: None, crop: None, mean, std },
             ModelName::SmallResnet { .. } => Transform { resize: None, crop: None, mean, std },
-            ModelName::Resnet { .. } => {
+            ModelName::Resnet { .. } | ModelName::MobilenetV2 => {
                 let resize = (input.h as f64 * 256.0 / 224.0).round() as usize;
                 Transform { resize: Some(resize), crop: Some(input.h), mean, std }
             }
         }
+    }
+
+    /// Whether the input counts as a small image, at most 64 pixels a side: taken as it is, not resized and cropped.
+    pub(super) fn is_small(&self) -> bool {
+        self.input().h <= 64
     }
 
     /// An error when the TensorFlow form is asked of a model that has none.
@@ -210,6 +220,7 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
     match spec.model {
         ModelName::SmallResnet { depth } => small_resnet::expand(spec, depth),
         ModelName::Resnet { depth, stride_in_first } => resnet::expand(spec, depth, stride_in_first),
+        ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
     }
 }
 

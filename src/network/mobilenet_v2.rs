@@ -1,0 +1,134 @@
+//! MobileNetV2 (Sandler et al. 2018, table 2) in torchvision's form: inverted residual blocks of a 1x1 expansion, a 3x3
+//! depthwise convolution and a linear 1x1 projection, ReLU6 behind all but the last.
+//!
+//! Inputs of at most 64 pixels get the form that is usual for small images: the stem and the first stage that halves the
+//! map keep it, so that 8 instead of 32 pixels become one. Names and shapes stay the same.
+
+use crate::error::Error;
+use crate::error::Result;
+
+use super::graph::{ConvSize, Graph};
+use super::{Act, ModelSpec, Network, Op, Source};
+
+/// Expansion, channels, blocks and first stride of each stage.
+const STAGES: [(usize, usize, usize, usize); 7] =
+    [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+
+/// The layers of the network.
+///
+/// # Errors
+/// When a shortcut kind or a TensorFlow form is asked for, or the input is too small.
+pub(super) fn expand(spec: &ModelSpec) -> Result<Network> {
+    spec.refuse_tf_form()?;
+    if let Some(kind) = spec.shortcut {
+        return Err(Error::bad_value("shortcut", format!("{kind:?}"), format!("{} has no such choice", spec.model)));
+    }
+    let small = spec.is_small();
+    let mut graph = Graph::new(spec.input());
+    let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride: if small { 1 } else { 2 } };
+    let mut x = graph.conv("features.0.0".to_owned(), "features.0.1".to_owned(), Source::Input, stem, Act::Relu6);
+    let mut feature = 1;
+    for (stage, (expansion, channels, blocks, stride)) in STAGES.into_iter().enumerate() {
+        let first = if small && stage == 1 { 1 } else { stride };
+        for block in 0..blocks {
+            let c_out = divisible(channels as f64 * spec.width);
+            let size = ConvSize { c_out, kernel: 3, stride: if block == 0 { first } else { 1 } };
+            x = inverted_residual(&mut graph, &format!("features.{feature}"), x, expansion, size);
+            feature += 1;
+        }
+    }
+    let head = ConvSize { c_out: divisible(1280.0 * spec.width.max(1.0)), kernel: 1, stride: 1 };
+    x = graph.conv(format!("features.{feature}.0"), format!("features.{feature}.1"), x, head, Act::Relu6);
+    let pooled = graph.pool("avgpool", x, Op::GlobalAvgPool);
+    graph.linear("classifier.1".to_owned(), pooled, spec.class_count());
+    graph.finish(spec)
+}
+
+/// The nearest multiple of 8, at least 8, that takes away no more than a tenth (torchvision's `_make_divisible`).
+fn divisible(channels: f64) -> usize {
+    let nearest = (((channels + 4.0) / 8.0) as usize * 8).max(8);
+    if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
+}
+
+/// One block; its parts are numbered as torchvision's `Sequential` numbers them.
+fn inverted_residual(graph: &mut Graph, name: &str, from: Source, expansion: usize, size: ConvSize) -> Source {
+    let shape = graph.shape(from);
+    let label = |part: &str| format!("{name}.conv.{part}");
+    let (mut inner, mut part) = (from, 0);
+    if expansion > 1 {
+        let wide = ConvSize { c_out: shape.c * expansion, kernel: 1, stride: 1 };
+        inner = graph.conv(label("0.0"), label("0.1"), inner, wide, Act::Relu6);
+        part = 1;
+    }
+    let norm = label(&format!("{part}.1"));
+    inner = graph.depthwise(label(&format!("{part}.0")), norm, inner, size, Act::Relu6);
+    let projection = ConvSize { kernel: 1, stride: 1, ..size };
+    let (conv, norm) = (label(&(part + 1).to_string()), label(&(part + 2).to_string()));
+    let branch = graph.conv(conv, norm, inner, projection, Act::None);
+    if size.stride == 1 && shape.c == size.c_out { graph.add(format!("{name}.add"), branch, from) } else { branch }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::build;
+
+    fn network(width: f64, resolution: Option<usize>) -> Network {
+        build(&ModelSpec { width, resolution, ..ModelSpec::new("mobilenet_v2".parse().unwrap()) }).unwrap()
+    }
+
+    #[test]
+    fn names_and_shapes_are_torchvisions() {
+        let parameters = network(1.0, None).parameters();
+        let shape = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, shape)| shape.clone());
+        for (name, expected) in [
+            ("features.0.0.weight", vec![32, 3, 3, 3]),
+            ("features.1.conv.0.0.weight", vec![32, 1, 3, 3]),
+            ("features.1.conv.1.weight", vec![16, 32, 1, 1]),
+            ("features.1.conv.2.running_var", vec![16]),
+            ("features.2.conv.0.0.weight", vec![96, 16, 1, 1]),
+            ("features.2.conv.1.0.weight", vec![96, 1, 3, 3]),
+            ("features.2.conv.2.weight", vec![24, 96, 1, 1]),
+            ("features.2.conv.3.bias", vec![24]),
+            ("features.17.conv.2.weight", vec![320, 960, 1, 1]),
+            ("features.18.0.weight", vec![1280, 320, 1, 1]),
+            ("features.18.1.weight", vec![1280]),
+            ("classifier.1.weight", vec![1000, 1280]),
+            ("classifier.1.bias", vec![1000]),
+        ] {
+            assert_eq!(shape(name), Some(expected), "{name}");
+        }
+        // torchvision: 3,504,872 trained values; 158 tensors with batch-norm gammas and betas, 52 norms.
+        let trained = parameters.iter().filter(|(name, _)| !name.contains("running"));
+        assert_eq!(trained.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>(), 3_504_872);
+        assert_eq!(parameters.iter().filter(|(name, _)| name.ends_with("running_mean")).count(), 52);
+    }
+
+    #[test]
+    fn widths_are_rounded_to_eights_without_losing_a_tenth() {
+        // 0.25 x 16 = 4 becomes 8; 1.4 x 24 = 33.6 becomes 32; 0.35 x 32 = 11.2 becomes 16, since 8 would lose more.
+        assert_eq!([4.0, 33.6, 11.2, 1792.0].map(divisible), [8, 32, 16, 1792]);
+        assert_eq!(network(0.25, None).weighted().len(), 53);
+    }
+
+    #[test]
+    fn small_images_keep_their_map_twice() {
+        let last = |network: &Network| network.layers[network.layers.len() - 3].output;
+        assert_eq!(last(&network(1.0, None)).h, 7);
+        assert_eq!([32, 28].map(|side| last(&network(1.0, Some(side))).h), [4, 4]);
+        assert_eq!(network(1.0, Some(32)).parameters(), network(1.0, None).parameters());
+    }
+
+    #[test]
+    fn residual_sums_have_ten_adds_without_relu_on_quantized_inputs() {
+        let network = network(1.0, None);
+        let adds: Vec<_> = network.layers.iter().filter(|layer| layer.op == Op::Add).collect();
+        assert_eq!(adds.len(), 10);
+        for add in adds {
+            assert_eq!(add.act, Act::None);
+            let [branch, shortcut] = [0, 1].map(|side| network.point(add.inputs[side]).unwrap());
+            assert_eq!(branch.decided_by, shortcut.decided_by, "{}", add.name);
+            assert!(!branch.nonnegative && !shortcut.nonnegative, "{}", add.name);
+        }
+    }
+}
