@@ -18,6 +18,7 @@ use crate::engine::picked;
 use crate::engine::test_images;
 use crate::error::{Error, Result};
 use crate::export::Profile;
+use crate::export::TOOL;
 use crate::models::Folded;
 use crate::space::NetworkFile;
 
@@ -84,6 +85,11 @@ struct Subject {
 }
 
 impl Subject {
+    /// What every file's metadata says of where it comes from.
+    fn origin(&self) -> [(String, String); 2] {
+        [("tool".to_owned(), TOOL.to_owned()), ("seed".to_owned(), self.seed.to_string())]
+    }
+
     /// Refuses a network that is no longer what its run measured.
     fn check_member(&self, top1: f64, tolerance: f64) -> Result<()> {
         match self.member {

@@ -13,7 +13,6 @@ use crate::cli::common::print;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::export::OnnxFile;
-use crate::export::TOOL;
 use crate::export::Verification;
 use crate::export::onnx_file;
 use crate::export::verify;
@@ -34,13 +33,8 @@ pub(super) fn write(
     subject: &Subject,
     path: &Path,
 ) -> Result<()> {
-    let fact = |key: &str, value: String| (key.to_owned(), value);
-    let facts = [
-        fact("tool", TOOL.to_owned()),
-        fact("config_hash", subject.described.hash()?),
-        fact("seed", subject.seed.to_string()),
-        fact("profile", args.profile.to_string()),
-    ];
+    let own = [("config_hash".to_owned(), subject.described.hash()?), ("profile".to_owned(), args.profile.to_string())];
+    let facts = [subject.origin().as_slice(), &own].concat();
     let mut file = onnx_file(subject.ready.stored(), args.profile, args.unsigned_weights, &facts)?;
     save(&file, path)?;
     let written = format!("{}{}: {:.4} MB", subject.title(), path.display(), file.bytes().len() as f64 / 1e6);

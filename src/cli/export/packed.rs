@@ -15,7 +15,6 @@ use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::engine::Session;
 use crate::error::{Error, Result};
-use crate::export::TOOL;
 use crate::export::described;
 use crate::models::Folded;
 use crate::progress::Progress;
@@ -36,11 +35,9 @@ pub(super) fn write(
 ) -> Result<()> {
     let stored = subject.ready.stored();
     let weights = path.with_extension("safetensors");
-    let fact = |key: &str, value: String| (key.to_owned(), value);
-    let facts = [fact("tool", TOOL.to_owned()), fact("seed", subject.seed.to_string())];
     // Under another name until it is verified: an interrupt leaves an older pair as it was.
     let unverified = weights.with_extension("safetensors.partial");
-    let packed = write_packed(&unverified, stored, &subject.described, &facts)?;
+    let packed = write_packed(&unverified, stored, &subject.described, &subject.origin())?;
     let measured = if args.no_verify { Ok(None) } else { verified(&unverified, args, session, subject).map(Some) };
     let measured = measured.inspect_err(|_| drop(std::fs::remove_file(&unverified)))?;
     std::fs::rename(&unverified, &weights).map_err(|source| Error::io(&weights, source))?;
