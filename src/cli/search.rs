@@ -81,7 +81,7 @@ pub struct SearchArgs {
     /// The formats to choose from, instead of the space's
     #[arg(long, value_delimiter = ',', value_name = "FORMATS")]
     pub formats: Vec<String>,
-    /// Random candidates a training step, beside the widest and the narrowest
+    /// Random candidates a training step, beside the widest or the narrowest in turn
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub sandwich: usize,
     /// Training images from which a candidate's batch-norm statistics and ranges are taken

@@ -119,7 +119,7 @@ fn state_cost(
     let threads = scoring_threads(settings.threads, session.device);
     let pace = Pace::measure(&space.network(&space.widest().0), &settings.training(), images, threads)?;
     let steps = images.training.steps() * settings.train.epochs;
-    let passes = steps * (settings.sandwich + 2);
+    let passes = steps * (settings.sandwich + 1);
     let scores = settings.evaluations * if settings.random_baseline { 2 } else { 1 };
     let tested = images.test(&space.network(&space.widest().0))?.order(0).len();
     let tests = pace.time(0, 1).mul_f64(20.0 * tested as f64 / pace.scored_images as f64 * 0.5);
@@ -137,7 +137,7 @@ fn state_cost(
          test the front, about {}; together about {}",
         settings.train.epochs,
         images.training.steps(),
-        settings.sandwich + 2,
+        settings.sandwich + 1,
         spoken(pace.time(passes, 0)),
         pace.scored_images,
         spoken(pace.time(0, scores)),

@@ -87,7 +87,7 @@ pub struct Settings {
     pub random_baseline: bool,
     /// How the weights are trained.
     pub train: TrainConfig,
-    /// Random candidates a training step beside the widest and the narrowest.
+    /// Random candidates a training step, beside the widest or the narrowest in turn.
     pub sandwich: usize,
     /// Candidates to evaluate.
     pub evaluations: usize,

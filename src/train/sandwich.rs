@@ -1,4 +1,8 @@
-//! The sandwich rule (Yu and Huang 2019): each step trains the widest formats, the narrowest, and random ones between.
+//! The sandwich rule (Yu and Huang 2019): training under the widest formats, the narrowest, and random ones between.
+//!
+//! The two extremes take turns, a step each; random candidates train at every step. Against both extremes at every step,
+//! a third less work for nearly the same front (demo space, 3 epochs, seeds 0 and 1: validation hypervolume 273.4 and 278.4
+//! against 274.0 and 279.8; 2 epochs of three passes, the same work, gave 265.4 and 265.7).
 //!
 //! All learn from the labels: in runs of a few epochs the widest network is too poor a teacher (demo space, 2 epochs:
 //! int8 75.5 % with labels, 72.5 % with in-place distillation).
@@ -21,26 +25,68 @@ pub struct Sandwich<'a> {
     narrowest: Genome,
     random: usize,
     seed: Seed,
+    reported: StepReport,
 }
 
 impl<'a> Sandwich<'a> {
-    /// Trains `space` with `random` sampled candidates a step beside the two extremes.
+    /// Trains `space` with `random` sampled candidates a step beside one of the extremes.
     pub fn new(space: &'a Space, random: usize, seed: Seed) -> Self {
-        Self { space, widest: space.widest(), narrowest: space.narrowest(), random, seed }
+        Self {
+            space,
+            widest: space.widest(),
+            narrowest: space.narrowest(),
+            random,
+            seed,
+            reported: StepReport::default(),
+        }
     }
 }
 
 impl Regime for Sandwich<'_> {
     fn step(&mut self, trainer: &mut Trainer, x: &Tensor, y: &Tensor) -> Result<StepReport> {
         let mut rng = self.seed.at(trainer.step as u64).rng();
-        let widest = trainer.pass(&self.space.network(&self.widest.0), (x, y), true)?;
+        let widest = trainer.step.is_multiple_of(2);
+        let extreme = if widest { &self.widest } else { &self.narrowest };
+        // Ranges and statistics follow the widest alone: its activations are the least distorted.
+        let passed = trainer.pass(&self.space.network(&extreme.0), (x, y), widest)?;
+        if widest {
+            self.reported = StepReport { loss: passed.loss, top1: passed.top1 };
+        }
         let choices = self.space.genome_choices()?;
-        let mut others = vec![self.narrowest.clone()];
-        others.extend((0..self.random).map(|_| choices.random(&mut rng)));
-        for genome in &others {
-            trainer.pass(&self.space.network(&genome.0), (x, y), false)?;
+        for _ in 0..self.random {
+            trainer.pass(&self.space.network(&choices.random(&mut rng).0), (x, y), false)?;
         }
         trainer.update();
-        Ok(StepReport { loss: widest.loss, top1: widest.top1 })
+        Ok(self.reported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::models::Weights;
+    use crate::space::SpaceFile;
+    use crate::train::TrainConfig;
+
+    #[test]
+    fn extremes_take_turns_and_ranges_follow_the_widest_alone() {
+        let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        let weights = Weights::initialised(&space.network(&space.widest().0), Seed::new(0), Device::Cpu);
+        let mut trainer = Trainer::new(weights, TrainConfig::default(), 3);
+        let mut sandwich = Sandwich::new(&space, 0, Seed::new(0));
+        let x = Tensor::randn([4, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
+        let mut ranges = Vec::new();
+        let mut losses = Vec::new();
+        for _ in 0..3 {
+            losses.push(sandwich.step(&mut trainer, &x, &y).unwrap().loss);
+            ranges.push(trainer.weights.ranges.clone());
+        }
+        assert_eq!((&ranges[0], losses[0].to_bits()), (&ranges[1], losses[1].to_bits()));
+        assert_ne!(ranges[1], ranges[2]);
+        // The narrowest trained in between: the widest meets the same batch with other weights.
+        assert!(losses[2] < losses[0], "{losses:?}");
     }
 }
