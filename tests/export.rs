@@ -31,8 +31,13 @@ fn small(specs: &[(Format, Format)]) -> Network {
 /// A model for 12x12 images whose layers take these weight and activation formats in turn.
 fn mixed(model: &str, specs: &[(Format, Format)]) -> Network {
     let model = model.parse().unwrap();
-    let width = if model == ModelName::MobilenetV2 { 0.25 } else { 1.0 };
-    let spec = ModelSpec { width, resolution: Some(12), channels: Some(1), classes: Some(10), ..ModelSpec::new(model) };
+    let (width, depth) = match model {
+        ModelName::MobilenetV2 => (0.25, None),
+        ModelName::Vit { .. } => (0.125, Some(2)),
+        _ => (1.0, None),
+    };
+    let spec =
+        ModelSpec { width, depth, resolution: Some(12), channels: Some(1), classes: Some(10), ..ModelSpec::new(model) };
     let mut network = build(&spec).unwrap();
     let layers = network.weighted().len();
     let (weights, activations): (Vec<_>, Vec<_>) = (0..layers)
@@ -89,10 +94,26 @@ fn depthwise_convolutions_and_relu6_compute_the_same_in_onnx_runtime() {
 }
 
 #[test]
+fn transformers_compute_the_same_in_onnx_runtime() {
+    for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "bfloat16"].map(|name| name.parse().unwrap()) {
+        let off = differing(&mixed("vit_tiny", &[(format, format)]));
+        assert!(off < 0.05, "{format}: {:.1} % of the logits differ", 100.0 * off);
+    }
+    let pairs = [("int4", "int8"), ("fp4", "int8"), ("int8", "fp8")];
+    let mixed = mixed("vit_tiny", &pairs.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())));
+    assert!(differing(&mixed) < 0.05);
+}
+
+#[test]
 fn float32_differs_by_rounding_only() {
-    let network = small(&[(Format::Float32, Format::Float32)]);
+    for model in ["resnet8", "vit_tiny", "mobilenet_v2"] {
+        float32_agrees(&mixed(model, &[(Format::Float32, Format::Float32)]));
+    }
+}
+
+fn float32_agrees(network: &Network) {
     let images = images();
-    let ready = ready(&network, &images);
+    let ready = ready(network, &images);
     let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
     let mut session = runtime().session(&file.bytes(), [1, 12, 12], 1).unwrap();
     let theirs = session.logits(&Vec::<f32>::try_from(images.view([-1])).unwrap()).unwrap();

@@ -103,7 +103,7 @@ fn network_json(network: &Network, args: &CostArgs) -> Result<Value> {
     object["model"] = json!(network.model);
     object["convention"] = json!(args.convention.to_string());
     if args.layers {
-        object["layers"] = serde_json::to_value(LayerCost::rows(network)).map_err(failed)?;
+        object["layers"] = serde_json::to_value(LayerCost::rows(network, args.convention)).map_err(failed)?;
     }
     Ok(object)
 }
@@ -116,12 +116,12 @@ fn network_table(network: &Network, args: &CostArgs) -> String {
             table.add_row([metric.name().to_owned(), number(value)]);
         }
     }
-    if args.layers { format!("{}\n\n{table}", layer_table(network)) } else { table.to_string() }
+    if args.layers { format!("{}\n\n{table}", layer_table(network, args.convention)) } else { table.to_string() }
 }
 
-fn layer_table(network: &Network) -> Table {
+fn layer_table(network: &Network, convention: Convention) -> Table {
     let mut table = table(&["layer", "weights", "inputs", "mmacs", "gbops", "size_kb"]);
-    for row in LayerCost::rows(network) {
+    for row in LayerCost::rows(network, convention) {
         let macs = number(row.macs as f64 / 1e6);
         let formats = [row.weight.name().to_owned(), row.activation.name().to_owned()];
         table.add_row(

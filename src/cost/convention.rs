@@ -14,7 +14,7 @@ pub enum Convention {
     #[default]
     Full,
     /// As the figures of FLIQS (Dotzel et al. 2024): ResNet-18 and -34 with a projection in stage 1 too, in the formats of
-    /// that block's first convolution.
+    /// that block's first convolution; attention without its products of activations.
     Fliqs,
 }
 

@@ -6,6 +6,7 @@ use crate::network::Network;
 
 use super::memory::activation_bytes;
 use super::size::activation_scale_bits;
+use super::size::weight_bits;
 use super::{Convention, LayerCost};
 
 /// Costs of one network for one image.
@@ -33,8 +34,8 @@ impl Costs {
     /// The costs of a network under a convention.
     pub fn of(network: &Network, convention: Convention) -> Self {
         let network = convention.counted(network);
-        let rows = LayerCost::rows(&network);
-        let weight_bits = |row: &LayerCost| row.weights as f64 * f64::from(row.weight.bits());
+        let rows = LayerCost::rows(&network, convention);
+        let code_bits = |row: &LayerCost| row.weights as f64 * f64::from(row.weight.bits());
         let points = network.layers.iter().filter_map(|layer| Some((layer.output, layer.point?)));
         let (bits, elements) = points
             .chain([(network.input, network.input_point)])
@@ -43,10 +44,11 @@ impl Costs {
         Self {
             macs: rows.iter().map(|row| row.macs).sum(),
             gbops: rows.iter().map(|row| row.gbops).sum(),
-            size_mb: rows.iter().map(|row| row.size_mb).sum::<f64>() + activation_scale_bits(&network) as f64 / 8e6,
+            size_mb: (network.layers.iter().map(weight_bits).sum::<u64>() + activation_scale_bits(&network)) as f64
+                / 8e6,
             act_mem_kb: activation_bytes(&network) as f64 / 1e3,
             params: network.parameter_count(),
-            avg_w_bits: rows.iter().map(weight_bits).sum::<f64>()
+            avg_w_bits: rows.iter().map(code_bits).sum::<f64>()
                 / rows.iter().map(|row| row.weights as f64).sum::<f64>(),
             avg_a_bits: bits / elements,
             latency_ms: None,
@@ -100,6 +102,21 @@ mod tests {
                 assert!(prints_as(gmacs, &printed), "{name} at width {width}: {gmacs}, expected {printed}");
             }
         }
+    }
+
+    #[test]
+    fn transformers_cost_what_fliqs_counts_and_in_full_the_products_of_attention_too() {
+        // fliqs.md section 3: DeiT with 288, 384, 576, 672 and 768 features.
+        for (width, printed) in [(0.75, "2.397"), (1.0, "4.241"), (1.5, "9.499"), (1.75, "12.912"), (2.0, "16.849")] {
+            let spec = ModelSpec { width, ..model("deit_small") };
+            let gmacs = costs(&spec, Convention::Fliqs, |_, _| Format::Int(4)).macs as f64 / 1e9;
+            assert!(prints_as(gmacs, printed), "width {width}: {gmacs}, expected {printed}");
+        }
+        // 12 blocks, two products of 197 x 197 tokens over 384 features.
+        let at = |convention| costs(&model("deit_small"), convention, |_, _| Format::Int(4));
+        assert_eq!(at(Convention::Full).macs - at(Convention::Fliqs).macs, 12 * 2 * 197 * 197 * 384);
+        let more = at(Convention::Full).gbops - at(Convention::Fliqs).gbops;
+        assert!((more - f64::from(12 * 2 * 197 * 197 * 384) * 16.0 / 1e9).abs() < 1e-9, "{more}");
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::formats::Format;
-use crate::formats::QuantSpec;
 use crate::network::LayerSpec;
 use crate::network::Network;
 use crate::network::Op;
 
+use super::Convention;
 use super::size::weight_bits;
 
 /// One row of `bitfront cost --layers`.
@@ -30,32 +30,41 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
-    /// The rows of a network's layers with weights, in execution order.
-    pub fn rows(network: &Network) -> Vec<Self> {
-        let weighted = network.layers.iter().filter_map(|layer| Some((layer, layer.weight?)));
-        let row = |(layer, weight): (&LayerSpec, QuantSpec)| {
-            let activation = network.point(layer.inputs[0]).map_or(Format::Float32, |point| point.spec.format);
-            let macs = macs(layer);
-            Self {
+    /// The rows of what a network multiplies, in execution order: layers with weights, and under [`Convention::Full`]
+    /// attention, where a second activation stands in the place of the weights.
+    pub fn rows(network: &Network, convention: Convention) -> Vec<Self> {
+        let format = |source| network.point(source).map_or(Format::Float32, |point| point.spec.format);
+        let row = |layer: &LayerSpec| {
+            let second = match layer.op {
+                Op::AttentionScores { .. } if convention == Convention::Full => Some(format(layer.inputs[0])),
+                Op::AttentionValues { .. } if convention == Convention::Full => Some(format(layer.inputs[1])),
+                _ => None,
+            };
+            let weight = layer.weight.map(|spec| spec.format).or(second)?;
+            let (activation, macs) = (format(layer.inputs[0]), macs(layer, network));
+            Some(Self {
                 name: layer.name.clone(),
                 macs,
                 weights: layer.op.weight_shape().unwrap_or_default().iter().map(|&length| length as u64).product(),
-                weight: weight.format,
+                weight,
                 activation,
-                gbops: macs as f64 * f64::from(weight.format.bits() * activation.bits()) / 1e9,
+                gbops: macs as f64 * f64::from(weight.bits() * activation.bits()) / 1e9,
                 size_mb: weight_bits(layer) as f64 / 8e6,
-            }
+            })
         };
-        weighted.map(row).collect()
+        network.layers.iter().filter_map(row).collect()
     }
 }
 
 /// Multiply-accumulates of one layer for one image.
-fn macs(layer: &LayerSpec) -> u64 {
+fn macs(layer: &LayerSpec, network: &Network) -> u64 {
     let count = match layer.op {
         Op::Conv(conv) => layer.output.elements() * (conv.c_in / conv.groups) * conv.kernel * conv.kernel,
-        Op::Linear { c_in, c_out } => c_in * c_out,
-        Op::Add | Op::MaxPool { .. } | Op::GlobalAvgPool | Op::PadShortcut { .. } => 0,
+        Op::Linear { c_in, .. } => layer.output.elements() * c_in,
+        // Every head multiplies its share of the features for every pair of tokens.
+        Op::AttentionScores { .. } => layer.output.h * layer.output.w * network.shape(layer.inputs[0]).c / 3,
+        Op::AttentionValues { .. } => layer.output.h * layer.output.elements(),
+        _ => 0,
     };
     count as u64
 }

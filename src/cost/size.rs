@@ -9,14 +9,14 @@ use crate::network::Network;
 use crate::network::Point;
 use crate::network::Shape;
 
-/// Bits of one layer's weight codes, weight scales and bias. Each output channel's codes start on a byte; formats above
+/// Bits of one layer's weight codes, weight scales and bias, or of its float parameters. Each output channel's codes start on a byte; formats above
 /// 8 bits have no scales; a convolution with batch normalisation has a float32 bias after folding.
 pub fn weight_bits(layer: &LayerSpec) -> u64 {
-    let (Some(shape), Some(spec)) = (layer.op.weight_shape(), layer.weight) else { return 0 };
+    let Some((shape, spec)) = layer.stored_weight() else { return 0 };
     let rows = shape[0] as u64;
     let row: u64 = shape[1..].iter().map(|&length| length as u64).product();
     let codes = rows * (row * u64::from(spec.format.bits())).div_ceil(8) * 8;
-    let bias = if layer.bias || layer.norm.is_some() { 32 * rows } else { 0 };
+    let bias = 32 * layer.stored_bias().unwrap_or(0) as u64;
     codes + scale_bits(spec, scale_count(spec.granularity, rows, row, shape[shape.len() - 1] as u64)) + bias
 }
 

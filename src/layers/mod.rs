@@ -1,5 +1,9 @@
 //! The operators of a network as functions of tensors; weights are arguments.
 
+mod attention;
+
+pub use attention::{embed, layer_norm, values as attention_values};
+
 use tch::Tensor;
 
 use crate::network::Act;
@@ -38,12 +42,16 @@ pub fn convolution(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Con
     x.conv2d(weight, bias, pair(conv.stride), pair(conv.padding), [1, 1], conv.groups as i64)
 }
 
-/// Fully connected layer on the flattened input.
+/// Fully connected layer over the channels of each place.
 ///
 /// # Shapes
-/// `x`: `[n, ...]` with `c_in` elements an image; `weight`: `[c_out, c_in]`; `bias`: `[c_out]`.
+/// `x`: `[n, c_in, h, w]`; `weight`: `[c_out, c_in]`; `bias`: `[c_out]`; the result is `[n, c_out, h, w]`, of a single place
+/// `[n, c_out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-    x.flatten(1, -1).linear(weight, bias)
+    if x.size()[2..].iter().product::<i64>() == 1 {
+        return x.flatten(1, -1).linear(weight, bias);
+    }
+    x.permute([0, 2, 3, 1]).linear(weight, bias).permute([0, 3, 1, 2])
 }
 
 /// Batch normalisation; `parts` are gamma, beta, running mean, running variance, each `[c]`. In training the batch's own
@@ -66,6 +74,16 @@ pub fn activate(x: &Tensor, act: Act) -> Tensor {
         Act::None => x.shallow_clone(),
         Act::Relu => x.relu(),
         Act::Relu6 => x.clamp(0.0, 6.0),
+        Act::Gelu => x.gelu("none"),
+    }
+}
+
+/// What of the activation stands in front of a quantizer: all but the clamp at zero, which is the quantizer's.
+pub fn activate_before_quantizer(x: Tensor, act: Act) -> Tensor {
+    match act {
+        Act::None | Act::Relu => x,
+        Act::Relu6 => x.clamp_max(6.0),
+        Act::Gelu => activate(&x, act),
     }
 }
 
@@ -81,7 +99,10 @@ pub fn without_weights(x: &Tensor, op: Op, output: Shape) -> Tensor {
         }
         Op::GlobalAvgPool => x.mean_dim([2_i64, 3].as_slice(), true, None),
         Op::PadShortcut { stride } => padded_shortcut(x, stride as i64, output),
-        Op::Conv(_) | Op::Linear { .. } | Op::Add => x.shallow_clone(),
+        Op::AttentionScores { heads } => attention::scores(x, heads as i64),
+        Op::ClassToken => x.slice(2, 0, 1, 1),
+        Op::Activate | Op::Conv(_) | Op::Linear { .. } | Op::Add => x.shallow_clone(),
+        Op::Embed | Op::LayerNorm | Op::AttentionValues { .. } => x.shallow_clone(),
     }
 }
 

@@ -5,8 +5,9 @@
 use tch::{Device, Tensor, no_grad};
 
 use super::Weights;
-use super::forward::clipped_at_six;
 use super::weights::tensor;
+use crate::formats::Format;
+use crate::formats::QuantSpec;
 use crate::layers;
 use crate::network::LayerSpec;
 use crate::network::Network;
@@ -87,7 +88,7 @@ impl Folded {
             no_grad(|| {
                 let _logits = self.run(x, &mut |point, source, x| {
                     let tensor = self.tensor_name(source);
-                    if learned.get(tensor).max <= 0.0 {
+                    if point.has_scale() && learned.get(tensor).max <= 0.0 {
                         ranges.widen(tensor, quant::observe(&x, point.nonnegative), seen);
                     }
                     quant::activation_in_place(x, point, quant::point_scale(point, ranges.get(tensor)))
@@ -143,7 +144,7 @@ impl Folded {
                 self.operate(index, layer, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)))
             };
             outputs.push(match &layer.point {
-                Some(point) => quantize(point, Source::Layer(index), clipped_at_six(layer, y)),
+                Some(point) => quantize(point, Source::Layer(index), layers::activate_before_quantizer(y, layer.act)),
                 None => layers::activate(&y, layer.act),
             });
             for (from, &last) in self.last_use.iter().enumerate().take(index) {
@@ -160,6 +161,9 @@ impl Folded {
             (Op::Conv(conv), Some(folded), _) => layers::convolution(x, &folded.weight, Some(&folded.bias), conv),
             (Op::Linear { .. }, Some(folded), _) => layers::linear(x, &folded.weight, Some(&folded.bias)),
             (Op::Add, _, Some(shortcut)) => x + shortcut,
+            (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
+            (Op::Embed, Some(own), _) => layers::embed(x, &own.bias.narrow(0, 0, 1), &own.weight),
+            (Op::LayerNorm, Some(own), _) => layers::layer_norm(x, &own.weight.flatten(0, -1), Some(&own.bias)),
             (op, _, _) => layers::without_weights(x, op, layer.output),
         }
     }
@@ -172,9 +176,12 @@ fn tensors(layer: &StoredLayer, device: Device) -> LayerTensors {
     }
 }
 
-/// Folds one layer; `None` for operators without weights.
+/// Folds one layer; `None` for operators without parameters.
 fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
-    let spec = layer.weight?;
+    let (shape, spec) = layer.stored_weight()?;
+    if layer.weight.is_none() {
+        return Some(float_parameters(layer, weights, &shape));
+    }
     let latent = weights.get(&format!("{}.weight", layer.name));
     let own_bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
     let (factor, bias) = match &layer.norm {
@@ -187,9 +194,23 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
             (Some(floats(&factor)), bias)
         }
     };
-    let shape: Vec<usize> = latent.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect();
     let weight = StoredWeight::quantize(floats(latent), &shape, factor.as_deref(), spec);
     Some(StoredLayer { weight, bias: floats(&bias) })
+}
+
+/// Parameters that no format is chosen for. The class token is what stands in front of the pixels, so its position's row
+/// takes it in.
+fn float_parameters(layer: &LayerSpec, weights: &Weights, shape: &[usize]) -> StoredLayer {
+    let (own, bias) = if layer.op == Op::Embed {
+        let mut rows = floats(weights.get(&layer.name));
+        rows.iter_mut().zip(floats(weights.get("cls_token"))).for_each(|(row, class)| *row += class);
+        (rows, vec![0.0; shape[0]])
+    } else {
+        let part = |leaf: &str| floats(weights.get(&format!("{}.{leaf}", layer.name)));
+        (part("weight"), part("bias"))
+    };
+    let spec = QuantSpec::per_tensor(Format::Float32);
+    StoredLayer { weight: StoredWeight::quantize(own, shape, None, spec), bias }
 }
 
 fn floats(tensor: &Tensor) -> Vec<f32> {

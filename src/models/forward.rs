@@ -4,7 +4,6 @@ use tch::Tensor;
 
 use super::Weights;
 use crate::layers;
-use crate::network::Act;
 use crate::network::LayerSpec;
 use crate::network::Network;
 use crate::network::Op;
@@ -46,7 +45,9 @@ pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Te
         };
         let y = operate(layer, weights, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)), pass);
         let y = match &layer.point {
-            Some(point) => quantized(point, &layer.name, weights, ranges, clipped_at_six(layer, y), pass),
+            Some(point) => {
+                quantized(point, &layer.name, weights, ranges, layers::activate_before_quantizer(y, layer.act), pass)
+            }
             None => layers::activate(&y, layer.act),
         };
         outputs.push(y);
@@ -54,17 +55,12 @@ pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Te
     outputs.pop().unwrap_or_default()
 }
 
-/// ReLU6 keeps its upper bound in front of the quantizer; the lower one is the quantizer's.
-pub(super) fn clipped_at_six(layer: &LayerSpec, y: Tensor) -> Tensor {
-    if layer.act == Act::Relu6 { y.clamp_max(6.0) } else { y }
-}
-
 fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass) -> Tensor {
     if let Some(clip) = weights.clip(tensor) {
         return quant::learned_activation(&x, point, clip);
     }
     let unseen = ranges.get(tensor).max <= 0.0;
-    if let Some(rate) = pass.follow.or(unseen.then_some(1.0)) {
+    if let Some(rate) = pass.follow.or(unseen.then_some(1.0)).filter(|_| !point.is_by_token()) {
         ranges.absorb(tensor, quant::observe(&x, point.nonnegative), rate);
     }
     quant::activation(x, point, ranges.get(tensor))
@@ -80,6 +76,9 @@ fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Ten
             layers::linear(x, &quant::weight(weights.get(&format!("{}.weight", layer.name)), spec), bias)
         }
         (Op::Add, _, Some(shortcut)) => x + shortcut,
+        (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
+        (Op::Embed, _, _) => layers::embed(x, weights.get("cls_token"), weights.get(&layer.name)),
+        (Op::LayerNorm, _, _) => layers::layer_norm(x, weights.get(&format!("{}.weight", layer.name)), bias),
         (op, _, _) => layers::without_weights(x, op, layer.output),
     };
     match &layer.norm {

@@ -24,6 +24,9 @@ pub struct Weights {
     device: Device,
 }
 
+/// Deviation of fresh class tokens and positions (timm).
+const TOKEN_DEVIATION: f32 = 0.02;
+
 /// Prefix of learned clips.
 const CLIP: &str = "clip.";
 
@@ -34,7 +37,7 @@ fn is_buffer(name: &str) -> bool {
 
 impl Weights {
     /// Freshly initialised weights: convolutions He-normal by fan-out (He et al. 2015), linear layers uniform within
-    /// `1 / sqrt(fan_in)`, batch norm at gamma 1, beta 0, mean 0, variance 1.
+    /// `1 / sqrt(fan_in)`, norms at gain 1, offset 0, mean 0, variance 1, class token and positions normal.
     pub fn initialised(network: &Network, seed: Seed, device: Device) -> Self {
         let linear: Vec<&str> = (network.layers.iter())
             .filter(|layer| matches!(layer.op, Op::Linear { .. }))
@@ -46,6 +49,7 @@ impl Weights {
             let (layer, leaf) = name.rsplit_once('.').unwrap_or(("", &name));
             let values = match (leaf, linear.contains(&layer)) {
                 (_, true) => uniform(&mut rng, &shape, fan_in(network, layer)),
+                _ if name.ends_with("_token") || name == "pos_embed" => normal(&mut rng, &shape, TOKEN_DEVIATION),
                 ("weight", false) if shape.len() == 4 => he_normal(&mut rng, &shape),
                 ("weight" | "running_var", false) => vec![1.0; shape.iter().product()],
                 _ => vec![0.0; shape.iter().product()],
@@ -125,6 +129,7 @@ impl Weights {
     /// 4-bit integer, the middle of the formats.
     pub fn learn_clips(&mut self, network: &Network) {
         let layers = network.layers.iter().filter_map(|layer| Some((layer.name.as_str(), layer.point.as_ref()?)));
+        let layers = layers.filter(|(_, point)| !point.is_by_token());
         for (tensor, point) in layers.chain([("input", &network.input_point)]) {
             let clip = self
                 .ranges
@@ -205,7 +210,11 @@ fn uniform(rng: &mut impl Rng, shape: &[usize], fan_in: usize) -> Vec<f32> {
 
 fn he_normal(rng: &mut impl Rng, shape: &[usize]) -> Vec<f32> {
     let fan_out = shape[0] * shape[2] * shape[3];
-    match Normal::new(0.0, (2.0 / fan_out as f32).sqrt()) {
+    normal(rng, shape, (2.0 / fan_out as f32).sqrt())
+}
+
+fn normal(rng: &mut impl Rng, shape: &[usize], deviation: f32) -> Vec<f32> {
+    match Normal::new(0.0, deviation) {
         Ok(law) => law.sample_iter(rng).take(shape.iter().product()).collect(),
         Err(_) => vec![0.0; shape.iter().product()],
     }

@@ -1,6 +1,7 @@
 //! Reading a network's formats back: the inverse of [`Network::assign`].
 
 use crate::formats::Format;
+use crate::formats::Granularity;
 use crate::formats::QuantSpec;
 
 use super::{Network, Point};
@@ -33,7 +34,7 @@ fn asked_for(point: &Point) -> QuantSpec {
         Format::Uint(bits) if point.nonnegative => Format::Int(bits),
         other => other,
     };
-    QuantSpec { format, ..point.spec }
+    QuantSpec { format, granularity: Granularity::Tensor, ..point.spec }
 }
 
 #[cfg(test)]

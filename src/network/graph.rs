@@ -61,8 +61,29 @@ impl Graph {
 
     /// A fully connected layer with bias.
     pub(super) fn linear(&mut self, name: String, from: Source, c_out: usize) -> Source {
-        let op = Op::Linear { c_in: self.shape(from).elements(), c_out };
+        let op = Op::Linear { c_in: self.shape(from).c, c_out };
         self.push(LayerSpec { bias: true, ..self.layer(name, op, vec![from]) })
+    }
+
+    /// A convolution with bias whose windows touch but do not overlap, and nothing behind it.
+    pub(super) fn patches(&mut self, name: String, from: Source, c_out: usize, side: usize) -> Source {
+        let conv = Conv { c_in: self.shape(from).c, c_out, kernel: side, stride: side, padding: 0, groups: 1 };
+        self.push(LayerSpec { bias: true, ..self.layer(name, Op::Conv(conv), vec![from]) })
+    }
+
+    /// Layer normalisation.
+    pub(super) fn layer_norm(&mut self, name: String, from: Source) -> Source {
+        self.push(LayerSpec { bias: true, ..self.layer(name, Op::LayerNorm, vec![from]) })
+    }
+
+    /// An activation with a quantization point in front of it.
+    pub(super) fn activate(&mut self, name: String, from: Source, act: Act) -> Source {
+        self.push(LayerSpec { act, ..self.layer(name, Op::Activate, vec![from]) })
+    }
+
+    /// An operator without parameters.
+    pub(super) fn plain(&mut self, name: String, op: Op, inputs: Vec<Source>) -> Source {
+        self.push(self.layer(name, op, inputs))
     }
 
     /// The sum of a branch and its shortcut, then ReLU.

@@ -4,7 +4,6 @@
 //! Inputs of at most 64 pixels get the form that is usual for small images: the stem and the first stage that halves the
 //! map keep it, so that 8 instead of 32 pixels become one. Names and shapes stay the same.
 
-use crate::error::Error;
 use crate::error::Result;
 
 use super::graph::{ConvSize, Graph};
@@ -20,9 +19,7 @@ const STAGES: [(usize, usize, usize, usize); 7] =
 /// When a shortcut kind or a TensorFlow form is asked for, or the input is too small.
 pub(super) fn expand(spec: &ModelSpec) -> Result<Network> {
     spec.refuse_tf_form()?;
-    if let Some(kind) = spec.shortcut {
-        return Err(Error::bad_value("shortcut", format!("{kind:?}"), format!("{} has no such choice", spec.model)));
-    }
+    spec.refuse_shortcut()?;
     let small = spec.is_small();
     let mut graph = Graph::new(spec.input());
     let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride: if small { 1 } else { 2 } };

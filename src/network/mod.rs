@@ -14,6 +14,7 @@ mod shapes;
 mod small_resnet;
 mod spec;
 mod tf_form;
+mod vit;
 
-pub use model::{ModelName, ModelSpec, ShortcutKind, build};
-pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, Transform};
+pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
+pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, Transform};

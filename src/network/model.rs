@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Network, Shape, Transform, mobilenet_v2, resnet, small_resnet};
+use super::{Network, Shape, Transform, mobilenet_v2, resnet, small_resnet, vit};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,10 +28,28 @@ pub enum ModelName {
     },
     /// MobileNetV2 in torchvision's form.
     MobilenetV2,
+    /// Vision transformer in timm's form.
+    Vit {
+        /// Which of the published sizes.
+        size: VitSize,
+        /// Whether it is DeiT's training of that network, which differs in the input transform alone.
+        deit: bool,
+    },
+}
+
+/// The published sizes of a vision transformer (Touvron et al. 2021, table 1): 12 blocks each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VitSize {
+    /// 192 features, 3 heads.
+    Tiny,
+    /// 384 features, 6 heads.
+    Small,
+    /// 768 features, 12 heads.
+    Base,
 }
 
 /// Every model with its name.
-const NAMES: [(ModelName, &str); 10] = [
+const NAMES: [(ModelName, &str); 16] = [
     (ModelName::SmallResnet { depth: 8 }, "resnet8"),
     (ModelName::SmallResnet { depth: 20 }, "resnet20"),
     (ModelName::SmallResnet { depth: 32 }, "resnet32"),
@@ -42,6 +60,12 @@ const NAMES: [(ModelName, &str); 10] = [
     (ModelName::Resnet { depth: 50, stride_in_first: false }, "resnet50"),
     (ModelName::Resnet { depth: 50, stride_in_first: true }, "resnet50_v1"),
     (ModelName::MobilenetV2, "mobilenet_v2"),
+    (ModelName::Vit { size: VitSize::Tiny, deit: true }, "deit_tiny"),
+    (ModelName::Vit { size: VitSize::Small, deit: true }, "deit_small"),
+    (ModelName::Vit { size: VitSize::Base, deit: true }, "deit_base"),
+    (ModelName::Vit { size: VitSize::Tiny, deit: false }, "vit_tiny"),
+    (ModelName::Vit { size: VitSize::Small, deit: false }, "vit_small"),
+    (ModelName::Vit { size: VitSize::Base, deit: false }, "vit_base"),
 ];
 
 impl ModelName {
@@ -59,7 +83,7 @@ impl ModelName {
     fn usual_task(self) -> (usize, usize) {
         match self {
             Self::SmallResnet { .. } => (32, 10),
-            Self::Resnet { .. } | Self::MobilenetV2 => (224, 1000),
+            Self::Resnet { .. } | Self::MobilenetV2 | Self::Vit { .. } => (224, 1000),
         }
     }
 }
@@ -125,6 +149,9 @@ pub struct ModelSpec {
     /// A projection also in the first block of stage 1, as in the TensorFlow ResNet that FLIQS counts.
     #[serde(default)]
     pub tf_form: bool,
+    /// Blocks of a transformer, where they are not the published 12.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
 }
 
 fn published_width() -> f64 {
@@ -134,7 +161,16 @@ fn published_width() -> f64 {
 impl ModelSpec {
     /// The published network.
     pub fn new(model: ModelName) -> Self {
-        Self { model, width: 1.0, resolution: None, channels: None, classes: None, shortcut: None, tf_form: false }
+        Self {
+            model,
+            width: 1.0,
+            resolution: None,
+            channels: None,
+            classes: None,
+            shortcut: None,
+            tf_form: false,
+            depth: None,
+        }
     }
 
     /// The input image's shape, `[channels, resolution, resolution]`.
@@ -166,6 +202,12 @@ impl ModelSpec {
         match self.model {
             _ if self.is_small() => Transform { resize: None, crop: None, mean, std },
             ModelName::SmallResnet { .. } => Transform { resize: None, crop: None, mean, std },
+            // timm: a crop of nine tenths; the weights of ViT itself want pixels between -1 and 1.
+            ModelName::Vit { deit, .. } => {
+                let resize = Some((input.h as f64 / 0.9) as usize);
+                let (mean, std) = if deit { (mean, std) } else { (vec![0.5; input.c], vec![0.5; input.c]) };
+                Transform { resize, crop: Some(input.h), mean, std }
+            }
             ModelName::Resnet { .. } | ModelName::MobilenetV2 => {
                 let resize = (input.h as f64 * 256.0 / 224.0).round() as usize;
                 Transform { resize: Some(resize), crop: Some(input.h), mean, std }
@@ -186,11 +228,22 @@ impl ModelSpec {
         Ok(())
     }
 
+    /// An error when a kind of shortcut is asked of a model that has no such choice.
+    pub(super) fn refuse_shortcut(&self) -> Result<()> {
+        match self.shortcut {
+            Some(kind) => {
+                Err(Error::bad_value("shortcut", format!("{kind:?}"), format!("{} has no such choice", self.model)))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         if !(0.05..=16.0).contains(&self.width) {
             return Err(Error::bad_value("width", self.width, "0.05 to 16"));
         }
         let limits = [
+            ("depth", self.depth.unwrap_or(1), 1, 100),
             ("resolution", self.input().h, 8, 4096),
             ("channels", self.input().c, 1, 1024),
             ("classes", self.class_count(), 2, 1_000_000),
@@ -217,10 +270,14 @@ impl ModelSpec {
 /// ```
 pub fn build(spec: &ModelSpec) -> Result<Network> {
     spec.check()?;
+    if let (Some(depth), false) = (spec.depth, matches!(spec.model, ModelName::Vit { .. })) {
+        return Err(Error::bad_value("depth", depth, format!("{} has no such choice", spec.model)));
+    }
     match spec.model {
         ModelName::SmallResnet { depth } => small_resnet::expand(spec, depth),
         ModelName::Resnet { depth, stride_in_first } => resnet::expand(spec, depth, stride_in_first),
         ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
+        ModelName::Vit { size, .. } => vit::expand(spec, size),
     }
 }
 

@@ -11,6 +11,14 @@ impl Network {
     pub fn parameters(&self) -> BTreeMap<String, Vec<usize>> {
         let mut all = BTreeMap::new();
         for layer in &self.layers {
+            match layer.op {
+                Op::Embed => {
+                    all.insert("cls_token".to_owned(), vec![1, 1, layer.output.c]);
+                    all.insert(layer.name.clone(), vec![1, layer.output.h, layer.output.c]);
+                }
+                Op::LayerNorm => drop(all.insert(format!("{}.weight", layer.name), vec![layer.output.c])),
+                _ => {}
+            }
             if let Some(shape) = layer.op.weight_shape() {
                 all.insert(format!("{}.weight", layer.name), shape);
             }

@@ -5,12 +5,18 @@
 //! 2. Both inputs of every add are points in one format, that of the block's input: so the add is an integer add
 //!    (ONNX Runtime fuses it only then). The layer that decides the block's input decides them.
 //! 3. The input of the global average pool is a point, decided by the layer behind the pool, so that the last add has a
-//!    quantized output too and can be fused.
+//!    quantized output too and can be fused. Likewise the input of an activation that stands alone, and what attention
+//!    multiplies: queries, keys, values (one tensor, one quantizer) and scores are decided by the projection behind them.
+//!
+//! A transformer's tokens themselves, and so the sums and layer norms over them, stay in float: a sum is a point only where
+//! a convolution reads it. Where a fully connected layer reads tokens each has a scale of its own, taken from its values:
+//! such a scale is a factor of a whole row of products. Those of queries, keys, values and scores are not.
 //!
 //! Max pooling and the padded shortcut commute with quantization: their results repeat the scale of their input and the
 //! point sits in front of them (for the stem of ResNet-18: on the first convolution's result, before the pool).
 
 use crate::formats::Format;
+use crate::formats::Granularity;
 use crate::formats::QuantSpec;
 
 use super::{Act, LayerSpec, Op, Point, Source};
@@ -29,8 +35,22 @@ fn carrier(layers: &[LayerSpec], source: Source) -> Source {
 fn nonnegative(layers: &[LayerSpec], source: Source) -> bool {
     let Source::Layer(index) = source else { return false };
     let layer = &layers[index];
-    let inherits = !matches!(layer.op, Op::Conv(_) | Op::Linear { .. });
-    layer.act != Act::None || inherits && layer.inputs.iter().all(|input| nonnegative(layers, *input))
+    let makes = matches!(layer.op, Op::Conv(_) | Op::Linear { .. } | Op::Embed | Op::LayerNorm);
+    let plain = layer.act == Act::None;
+    let of_scores = matches!(layer.op, Op::AttentionScores { .. });
+    of_scores
+        || layer.act.is_nonnegative()
+        || plain && !makes && layer.inputs.iter().all(|input| nonnegative(layers, *input))
+}
+
+/// Whether what is read takes the format of the result.
+fn passes_on(op: Op) -> bool {
+    matches!(op, Op::GlobalAvgPool | Op::Activate | Op::AttentionScores { .. } | Op::AttentionValues { .. })
+}
+
+/// Whether each token of a layer's result has a scale of its own.
+fn is_by_token(layer: &LayerSpec) -> bool {
+    matches!(layer.op, Op::LayerNorm | Op::AttentionValues { .. }) || layer.op == Op::Activate && layer.act == Act::Gelu
 }
 
 /// For each tensor, the layer with weights that decides its format, if it is a point.
@@ -62,9 +82,11 @@ impl Deciders {
                 found.set_if_open(carrier(layers, layer.inputs[0]), Some(index));
             }
         }
-        for (index, layer) in layers.iter().enumerate() {
-            if layer.op == Op::GlobalAvgPool {
-                found.set_if_open(carrier(layers, layer.inputs[0]), found.layers[index]);
+        for (index, layer) in layers.iter().enumerate().rev() {
+            if passes_on(layer.op) {
+                for &input in &layer.inputs {
+                    found.set_if_open(carrier(layers, input), found.layers[index]);
+                }
             }
         }
         for layer in layers.iter().filter(|layer| layer.op == Op::Add) {
@@ -91,7 +113,11 @@ pub(super) fn place_points(layers: &mut [LayerSpec]) -> Point {
     };
     let signs: Vec<bool> = (0..layers.len()).map(|index| nonnegative(layers, Source::Layer(index))).collect();
     for ((layer, decider), sign) in layers.iter_mut().zip(&deciders.layers).zip(signs) {
+        let by_token = is_by_token(layer);
         layer.point = decider.map(|decided_by| point(decided_by, sign));
+        if let Some(point) = layer.point.as_mut().filter(|_| by_token) {
+            point.spec.granularity = Granularity::Token;
+        }
     }
     point(deciders.input.unwrap_or(0), false)
 }

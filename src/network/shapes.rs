@@ -25,11 +25,24 @@ impl Op {
                     .then(|| window(conv.c_out, conv.kernel, conv.stride, conv.padding))
                     .flatten()
             }
-            Self::Linear { c_in, c_out } => (c_in == first.elements()).then_some(Shape { c: c_out, h: 1, w: 1 }),
+            Self::Linear { c_in, c_out } => (c_in == first.c).then_some(Shape { c: c_out, ..first }),
             Self::Add => (inputs.len() == 2 && inputs[1] == first).then_some(first),
             Self::MaxPool { kernel, stride, padding } => window(first.c, kernel, stride, padding),
             Self::GlobalAvgPool => Some(Shape { c: first.c, h: 1, w: 1 }),
             Self::PadShortcut { stride } => window(first.c, 1, stride, 0),
+            Self::Embed => Some(Shape { c: first.c, h: first.h * first.w + 1, w: 1 }),
+            Self::LayerNorm | Self::Activate => Some(first),
+            Self::AttentionScores { heads } => {
+                let even = heads > 0 && first.c.is_multiple_of(3 * heads) && first.w == 1;
+                even.then_some(Shape { c: heads, h: first.h, w: first.h })
+            }
+            Self::AttentionValues { heads } => {
+                let values = *inputs.get(1)?;
+                let scores = Shape { c: heads, h: values.h, w: values.h };
+                let fits = first == scores && heads > 0 && values.c.is_multiple_of(3 * heads) && values.w == 1;
+                fits.then_some(Shape { c: values.c / 3, h: values.h, w: 1 })
+            }
+            Self::ClassToken => Some(Shape { h: 1, w: 1, ..first }),
         }
     }
 

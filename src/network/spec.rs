@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::formats::Format;
+use crate::formats::Granularity;
 use crate::formats::QuantSpec;
 
-/// Size of one image or feature map, without the batch.
+/// Size of one image, feature map or sequence, without the batch. The tokens of a transformer are a map of width 1: `c`
+/// features of `h` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
     /// Channels.
@@ -31,6 +34,9 @@ pub enum Source {
     Layer(usize),
 }
 
+/// Added to the variance of a token before the root is taken, as in timm.
+pub const LAYER_NORM_EPSILON: f64 = 1e-6;
+
 /// What is applied to a layer's result before it is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Act {
@@ -40,6 +46,15 @@ pub enum Act {
     Relu,
     /// min(max(x, 0), 6).
     Relu6,
+    /// x times the Gaussian's distribution function (Hendrycks and Gimpel 2016), exact.
+    Gelu,
+}
+
+impl Act {
+    /// Whether it never gives a negative value, so that an unsigned quantizer's clamp at 0 can stand for it.
+    pub fn is_nonnegative(self) -> bool {
+        matches!(self, Self::Relu | Self::Relu6)
+    }
 }
 
 /// A two-dimensional convolution; square kernel.
@@ -64,7 +79,7 @@ pub struct Conv {
 pub enum Op {
     /// Convolution, weight `[c_out, c_in / groups, kernel, kernel]`.
     Conv(Conv),
-    /// Fully connected on the flattened input, weight `[c_out, c_in]`.
+    /// Fully connected over the channels, for each place of the map alike, weight `[c_out, c_in]`.
     Linear {
         /// Input features.
         c_in: usize,
@@ -90,6 +105,37 @@ pub enum Op {
         /// Step through rows and columns.
         stride: usize,
     },
+    /// The pixels of a map as tokens, row by row, behind a learned class token; a learned position is added to each
+    /// (Dosovitskiy et al. 2021): `[c, h, w]` becomes `[c, h w + 1, 1]`.
+    Embed,
+    /// Normalisation over the features of each token with a learned gain and offset (Ba et al. 2016), in float.
+    LayerNorm,
+    /// Attention of every token to every other, by heads: softmax of scaled products of queries and keys, in float.
+    /// `[3 c, t, 1]`, which holds queries, keys and values, becomes `[heads, t, t]`.
+    AttentionScores {
+        /// Heads, which share the features evenly.
+        heads: usize,
+    },
+    /// Sums of the values of all tokens, weighed by the scores: reads `[heads, t, t]` and `[3 c, t, 1]`, gives `[c, t, 1]`.
+    AttentionValues {
+        /// Heads, which share the features evenly.
+        heads: usize,
+    },
+    /// The first token.
+    ClassToken,
+    /// The layer's activation alone.
+    Activate,
+}
+
+impl Op {
+    /// Number of parameters that stay in float32, one row of them a token or one for all.
+    pub fn float_shape(&self, output: Shape) -> Option<Vec<usize>> {
+        match self {
+            Self::Embed => Some(vec![output.h, output.c]),
+            Self::LayerNorm => Some(vec![1, output.c]),
+            _ => None,
+        }
+    }
 }
 
 /// The quantizer on a tensor; all readers of the tensor share it.
@@ -103,6 +149,18 @@ pub struct Point {
     pub decided_by: usize,
 }
 
+impl Point {
+    /// Whether one scale is recorded for the whole tensor; each token's own is taken from its values.
+    pub fn has_scale(&self) -> bool {
+        self.spec.format != Format::Float32 && !self.is_by_token()
+    }
+
+    /// Whether each token has a scale of its own.
+    pub fn is_by_token(&self) -> bool {
+        self.spec.granularity == Granularity::Token
+    }
+}
+
 /// One layer: operator, where it reads, its normalisation and activation, its formats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerSpec {
@@ -110,7 +168,8 @@ pub struct LayerSpec {
     pub name: String,
     /// The operator.
     pub op: Op,
-    /// Where it reads; two entries for [`Op::Add`] (branch first, shortcut second), one for the others.
+    /// Where it reads; two entries for [`Op::Add`] (branch first, shortcut second) and
+    /// [`Op::AttentionValues`], one for the others.
     pub inputs: Vec<Source>,
     /// Shape of the result.
     pub output: Shape,
@@ -124,6 +183,19 @@ pub struct LayerSpec {
     pub weight: Option<QuantSpec>,
     /// Quantizer on the result, if the result is a quantization point.
     pub point: Option<Point>,
+}
+
+impl LayerSpec {
+    /// Shape and quantizer of what a file holds as the layer's weight: the weights, or float parameters.
+    pub fn stored_weight(&self) -> Option<(Vec<usize>, QuantSpec)> {
+        let float = || Some((self.op.float_shape(self.output)?, QuantSpec::per_tensor(Format::Float32)));
+        self.op.weight_shape().zip(self.weight).or_else(float)
+    }
+
+    /// Number of biases in a file, one a channel; batch normalisation folds into some.
+    pub fn stored_bias(&self) -> Option<usize> {
+        (self.bias || self.norm.is_some()).then_some(self.output.c)
+    }
 }
 
 /// How a user's image becomes the network's input.
@@ -195,7 +267,8 @@ impl Network {
         assert!(weights.len() == weighted.len() && activations.len() == weighted.len(), "one spec a weighted layer");
         let chosen = |point: &mut Point| {
             if let Some(rank) = weighted.iter().position(|&index| index == point.decided_by) {
-                point.spec = activations[rank];
+                // Whether a scale belongs to a tensor or to each token is the point's own.
+                point.spec = QuantSpec { granularity: point.spec.granularity, ..activations[rank] };
                 if point.nonnegative {
                     point.spec.format = point.spec.format.for_nonnegative();
                 }

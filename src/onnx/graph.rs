@@ -11,7 +11,8 @@ use crate::formats::Format;
 pub(super) const FLOAT: i32 = 1;
 /// Code of int64.
 const INT64: i32 = 7;
-/// Attribute kinds: an integer, a list of them.
+/// Attribute kinds: a float, an integer, a list of those.
+const ATTRIBUTE_FLOAT: i32 = 1;
 const ATTRIBUTE_INT: i32 = 2;
 const ATTRIBUTE_INTS: i32 = 7;
 
@@ -143,11 +144,16 @@ fn value(name: &str, sizes: &[usize]) -> ValueInfoProto {
 
 /// An integer attribute.
 pub(super) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: Some(name.to_owned()), i: Some(value), ints: vec![], r#type: Some(ATTRIBUTE_INT) }
+    AttributeProto { name: Some(name.to_owned()), f: None, i: Some(value), ints: vec![], r#type: Some(ATTRIBUTE_INT) }
+}
+
+/// A float attribute.
+pub(super) fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: Some(name.to_owned()), f: Some(value), i: None, ints: vec![], r#type: Some(ATTRIBUTE_FLOAT) }
 }
 
 /// An attribute that is a list of integers.
 pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     let ints = values.iter().map(|&value| value as i64).collect();
-    AttributeProto { name: Some(name.to_owned()), i: None, ints, r#type: Some(ATTRIBUTE_INTS) }
+    AttributeProto { name: Some(name.to_owned()), f: None, i: None, ints, r#type: Some(ATTRIBUTE_INTS) }
 }

@@ -1,5 +1,6 @@
 //! Networks as ONNX files, and ONNX Runtime to prove that they run.
 
+mod attention;
 mod element;
 mod graph;
 mod network;

@@ -1,5 +1,6 @@
 //! A network with its arrays as an ONNX model.
 
+use super::attention;
 use super::element::Element;
 use super::graph::{Dialect, FLOAT, Graph, int, ints};
 use super::proto::ModelProto;
@@ -78,11 +79,14 @@ impl Writer<'_> {
             Act::None => None,
             Act::Relu => (!integer).then_some("Relu"),
             Act::Relu6 => Some("Clip"),
+            Act::Gelu => Some("Gelu"),
         };
         let raw = if relu.is_some() { format!("{name}_linear") } else { name.to_owned() };
         let mut x = self.operator(index, layer, &raw)?;
         if let Some(op) = relu {
-            x = if op == "Clip" {
+            x = if op == "Gelu" {
+                attention::gelu(&mut self.graph, &x, name)
+            } else if op == "Clip" {
                 let low = self.graph.floats(&format!("{name}_zero"), &[], &[0.0]);
                 let high = self.graph.floats(&format!("{name}_six"), &[], &[6.0]);
                 self.graph.node("Clip", &[&x, &low, &high], name, vec![])
@@ -91,6 +95,7 @@ impl Writer<'_> {
             };
         }
         match (&layer.point, self.stored.scales[index]) {
+            (Some(point), _) if point.is_by_token() => quantizers::by_token(&mut self.graph, &x, name, point),
             (Some(point), Some(scale)) => Ok(quantizers::point(&mut self.graph, &x, name, point, scale)),
             _ if matches!(layer.op, Op::MaxPool { .. } | Op::PadShortcut { .. }) => Ok(self.repeated(layer, &x)),
             _ => Ok(x),
@@ -140,6 +145,10 @@ impl Writer<'_> {
                 ];
                 self.graph.node("Conv", &[&x, &weight, &bias], output, attributes)
             }
+            (Op::Linear { .. }, Some(arrays)) if layer.output.h * layer.output.w > 1 => {
+                let (weight, bias) = self.arrays(layer, arrays)?;
+                attention::linear(&mut self.graph, &x, &weight, &bias, output)
+            }
             (Op::Linear { .. }, Some(arrays)) => {
                 let flat = self.graph.node("Flatten", &[&x], &format!("{output}_flat"), vec![int("axis", 1)]);
                 let flat = if arrays.weight.spec.format.is_integer() { self.repeated(layer, &flat) } else { flat };
@@ -162,7 +171,38 @@ impl Writer<'_> {
             (Op::GlobalAvgPool | Op::Conv(_) | Op::Linear { .. }, _) => {
                 self.graph.node("GlobalAveragePool", &[&x], output, vec![])
             }
+            (Op::Activate, _) => x,
+            _ => self.of_tokens(layer, arrays, &x, output),
         })
+    }
+
+    /// The operators of a transformer.
+    fn of_tokens(&mut self, layer: &LayerSpec, arrays: Option<&StoredLayer>, x: &str, output: &str) -> String {
+        let features = layer.output.c;
+        let second = layer.inputs.get(1).map(|&source| self.read(source));
+        let graph = &mut self.graph;
+        match (layer.op, arrays, second) {
+            (Op::Embed, Some(own), _) => {
+                let rows = graph.floats(&format!("{}.weight", layer.name), &own.weight.shape, &own.weight.grid);
+                attention::embed(graph, x, &rows, features, output)
+            }
+            (Op::LayerNorm, Some(own), _) => {
+                let gain = graph.floats(&format!("{}.weight", layer.name), &[features], &own.weight.grid);
+                let offset = graph.floats(&format!("{}.bias", layer.name), &[features], &own.bias);
+                attention::layer_norm(graph, x, &gain, &offset, output)
+            }
+            (Op::AttentionScores { heads }, _, _) => {
+                let features = self.stored.network.shape(layer.inputs[0]).c / 3;
+                attention::scores(graph, x, heads, features, output)
+            }
+            (Op::AttentionValues { heads }, _, Some(qkv)) => {
+                attention::values(graph, x, &qkv, (heads, features), output)
+            }
+            _ => {
+                let first = graph.integers(&format!("{output}_first"), &[0]);
+                graph.node("Gather", &[x, &first], output, vec![int("axis", 1)])
+            }
+        }
     }
 
     /// Every `stride`-th row and column, then zero channels on both sides.

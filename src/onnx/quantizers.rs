@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::Granularity;
 use crate::formats::MiniFloat;
+use crate::formats::ScaleKind;
 use crate::network::Point;
 use crate::stored::StoredWeight;
 
@@ -113,10 +114,48 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
     if let Some(scale) = &scale {
         x = graph.node("Div", &[&x, scale], &part("scaled"), vec![]);
     }
+    let x = on_grid(graph, &x, name, format);
+    match scale {
+        Some(scale) => graph.node("Mul", &[&x, &scale], &out, vec![]),
+        None => graph.node("Identity", &[&x], &out, vec![]),
+    }
+}
+
+/// Adds a quantization point that gives every token the scale of its own largest magnitude.
+///
+/// # Errors
+/// Scales that are no plain float32.
+pub(super) fn by_token(graph: &mut Graph, x: &str, name: &str, point: &Point) -> Result<String> {
+    let format = point.spec.format;
+    if !format.takes_scale() {
+        return Ok(if format == Format::Float32 { x.to_owned() } else { on_grid(graph, x, name, format) });
+    }
+    if point.spec.scale != ScaleKind::Float32 {
+        return Err(Error::bad_value(name, point.spec, "exporting to ONNX takes float32 scales for tokens"));
+    }
+    // The largest magnitude along an axis that is an input came with opset 18.
+    graph.need(18);
+    graph.simulated = true;
+    let part = |leaf: &str| format!("{name}_{leaf}");
+    let axis = graph.integers(&part("features"), &[-1]);
+    let magnitudes = graph.node("Abs", &[x], &part("magnitudes"), vec![]);
+    let top = graph.node("ReduceMax", &[&magnitudes, &axis], &part("top"), vec![int("keepdims", 1)]);
+    let largest = graph.floats(&part("largest"), &[], &[format.max() as f32]);
+    let scale = graph.node("Div", &[&top, &largest], &part("unbounded_scale"), vec![]);
+    let tiny = graph.floats(&part("tiny"), &[], &[f32::MIN_POSITIVE]);
+    let scale = graph.node("Max", &[&scale, &tiny], &part("scale"), vec![]);
+    let scaled = graph.node("Div", &[x, &scale], &part("scaled"), vec![]);
+    let rounded = on_grid(graph, &scaled, name, format);
+    Ok(graph.node("Mul", &[&rounded, &scale], &part("dequantized"), vec![]))
+}
+
+/// Rounds values that are divided by their scale to a format's grid.
+fn on_grid(graph: &mut Graph, x: &str, name: &str, format: Format) -> String {
+    let part = |leaf: &str| format!("{name}_{leaf}");
     let low = graph.floats(&part("low"), &[], &[format.min() as f32]);
     let high = graph.floats(&part("high"), &[], &[format.max() as f32]);
-    x = graph.node("Clip", &[&x, &low, &high], &part("clipped"), vec![]);
-    x = match (Element::of_float(format), format) {
+    let x = graph.node("Clip", &[x, &low, &high], &part("clipped"), vec![]);
+    match (Element::of_float(format), format) {
         (Some(element), _) => {
             graph.need(element.opset);
             let narrow = graph.node("Cast", &[&x], &part("narrow"), vec![int("to", element.code.into())]);
@@ -126,11 +165,8 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
             graph.simulated = true;
             rounded(graph, &x, name, mini)
         }
+        (None, Format::Int(_) | Format::Uint(_)) => graph.node("Round", &[&x], &part("rounded"), vec![]),
         (None, _) => x,
-    };
-    match scale {
-        Some(scale) => graph.node("Mul", &[&x, &scale], &out, vec![]),
-        None => graph.node("Identity", &[&x], &out, vec![]),
     }
 }
 

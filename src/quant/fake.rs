@@ -34,6 +34,10 @@ pub fn activation(mut x: Tensor, point: &Point, range: Range) -> Tensor {
     if format == Format::Float32 {
         return if point.nonnegative { x.relu() } else { x };
     }
+    if point.is_by_token() {
+        // As with weights below: a product with a constant saves nothing for its backward.
+        return by_token(x * 1.0, point);
+    }
     let scale = point_scale(point, range).unwrap_or(1.0);
     let low = if point.nonnegative { 0.0 } else { f64::from(scale) * format.min() };
     let high = f64::from(scale) * format.max();
@@ -56,6 +60,9 @@ pub fn activation(mut x: Tensor, point: &Point, range: Range) -> Tensor {
 /// `x`: any; the result is `x`.
 pub fn activation_in_place(mut x: Tensor, point: &Point, scale: Option<f32>) -> Tensor {
     let format = point.spec.format;
+    if point.is_by_token() && format != Format::Float32 {
+        return by_token(x, point);
+    }
     if point.nonnegative && !matches!(format, Format::Uint(_)) {
         let _ = x.relu_();
     }
@@ -65,10 +72,31 @@ pub fn activation_in_place(mut x: Tensor, point: &Point, scale: Option<f32>) -> 
     x
 }
 
-/// The scale of a quantization point under its recorded range; `None` for float32, 1 for the 16-bit floats.
+/// Rounds every token to its own scale, which its largest magnitude sets, so that nothing clips and the gradient passes
+/// straight through everywhere.
+///
+/// # Shapes
+/// `x`: `[n, features, tokens, 1]` with the features of a token side by side; the result is `x`.
+fn by_token(mut x: Tensor, point: &Point) -> Tensor {
+    let (size, spec) = (x.size(), point.spec);
+    let tokens = usize::try_from(x.numel() as i64 / size[1].max(1)).unwrap_or(1);
+    let round = |token: &mut [f32]| fake_quantize(spec.format, token, scale_of(absmax(token), spec));
+    if kernel::is_reachable(&x) {
+        kernel::rewrite_rows(&mut x, tokens, |_, token| round(token));
+        return x;
+    }
+    let here = x.detach().to_device(Device::Cpu).permute([0, 2, 3, 1]).contiguous();
+    let mut rows = here.view([-1]);
+    kernel::rewrite_rows(&mut rows, tokens, |_, token| round(token));
+    no_grad(|| x.detach().copy_(&here.permute([0, 3, 1, 2])));
+    x
+}
+
+/// The scale of a quantization point under its recorded range; `None` for float32 and where each token has its own, 1 for
+/// the 16-bit floats.
 pub fn point_scale(point: &Point, range: Range) -> Option<f32> {
     let format = point.spec.format;
-    (format != Format::Float32).then(|| scale_of(range.clip(format, point.nonnegative), point.spec))
+    point.has_scale().then(|| scale_of(range.clip(format, point.nonnegative), point.spec))
 }
 
 /// Scale for a clip: `clip / max`, 1 for the 16-bit floats, which need none.

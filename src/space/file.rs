@@ -77,6 +77,9 @@ pub struct SpaceFile {
     /// The TensorFlow form of ResNet-18 and -34, with a projection in stage 1 too.
     #[serde(default)]
     pub tf_form: bool,
+    /// Blocks of a transformer; 12 when not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// What `--data` is when the command line does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
@@ -156,6 +159,7 @@ impl SpaceFile {
             classes: self.classes,
             shortcut: self.shortcut,
             tf_form: self.tf_form,
+            depth: self.depth,
         }
     }
 

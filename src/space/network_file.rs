@@ -214,6 +214,12 @@ fn operator(layer: &LayerSpec) -> String {
         Op::MaxPool { .. } => "max pool".to_owned(),
         Op::GlobalAvgPool => "global average pool".to_owned(),
         Op::PadShortcut { .. } => "padded shortcut".to_owned(),
+        Op::Embed => "tokens".to_owned(),
+        Op::LayerNorm => "layer norm".to_owned(),
+        Op::AttentionScores { heads } => format!("attention scores of {heads} heads"),
+        Op::AttentionValues { heads } => format!("attention values of {heads} heads"),
+        Op::ClassToken => "class token".to_owned(),
+        Op::Activate => "activation".to_owned(),
     }
 }
 

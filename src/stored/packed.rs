@@ -1,6 +1,6 @@
 //! The packed file: a stored network in as few bits as its formats take, as safetensors.
 //!
-//! For every layer with weights: `<layer>.weight`, the codes; `<layer>.weight_scale`; `<layer>.bias`. For every quantization
+//! For every layer with weights or float parameters: `<layer>.weight`, the codes; `<layer>.weight_scale`; `<layer>.bias`. For every quantization
 //! point `<tensor>.activation_scale`. Codes have the file format's own type where it has one (F32, F16, BF16, I8, F8_E4M3,
 //! F8_E5M2; F6_E2M3, F6_E3M2 and F4 where whole bytes make a row), else U8: one output channel a row, codes from the lowest
 //! bit of the first byte up, each row starting on a byte. The metadata's `network` is the network file, in JSON.
@@ -58,7 +58,7 @@ pub fn write_packed(
         let name = &spec.name;
         arrays.insert(format!("{name}.weight"), codes(&layer.weight));
         arrays.extend(scale_arrays(&format!("{name}.weight_scale"), layer.weight.spec, &layer.weight.scales));
-        if has_bias(spec) {
+        if spec.stored_bias().is_some() {
             arrays.insert(format!("{name}.bias"), RawArray::floats(vec![layer.bias.len()], &layer.bias));
         }
     }
@@ -128,10 +128,6 @@ fn points(stored: &StoredNetwork) -> impl Iterator<Item = (&str, &Point, &Option
     let layers = stored.network.layers.iter().zip(&stored.scales);
     let of_layers = layers.filter_map(|(spec, scale)| Some((spec.name.as_str(), spec.point.as_ref()?, scale)));
     std::iter::once((INPUT, &stored.network.input_point, &stored.input_scale)).chain(of_layers)
-}
-
-fn has_bias(layer: &LayerSpec) -> bool {
-    layer.bias || layer.norm.is_some()
 }
 
 /// The file's own type for a format, where rows of `row` elements fill whole bytes.
@@ -246,7 +242,7 @@ fn scales(file: &RawFile, name: &str, spec: QuantSpec, count: usize) -> Checked<
 }
 
 fn activation_scale(file: &RawFile, name: &str, point: &Point) -> Checked<Option<f32>> {
-    if point.spec.format == Format::Float32 {
+    if !point.has_scale() {
         return Ok(None);
     }
     Ok(scales(file, &format!("{name}.activation_scale"), point.spec, 1)?.runs.first().copied())
@@ -254,14 +250,16 @@ fn activation_scale(file: &RawFile, name: &str, point: &Point) -> Checked<Option
 
 /// Reads one layer; `None` for operators without weights.
 fn layer(file: &RawFile, spec: &LayerSpec) -> Checked<Option<StoredLayer>> {
-    let (Some(quant), Some(shape)) = (spec.weight, spec.op.weight_shape()) else { return Ok(None) };
+    let Some((shape, quant)) = spec.stored_weight() else { return Ok(None) };
     let (name, format) = (format!("{}.weight", spec.name), quant.format);
     let (dtype, stored_shape) = container(format, &shape);
     let bytes = array(file, &name, dtype, &stored_shape)?;
     let codes = unpack_rows(bytes, shape[0], row_length(&shape), format.bits());
     let grid = finite(&name, codes.map(|code| format.decode(code) as f32).collect())?;
     let scales = scales(file, &format!("{name}_scale"), quant, quant.granularity.scale_count(&shape))?;
-    let bias =
-        if has_bias(spec) { floats(file, &format!("{}.bias", spec.name), shape[0])? } else { vec![0.0; shape[0]] };
+    let bias = match spec.stored_bias() {
+        Some(count) => floats(file, &format!("{}.bias", spec.name), count)?,
+        None => vec![0.0; shape[0]],
+    };
     Ok(Some(StoredLayer { weight: StoredWeight { spec: quant, shape, grid, scales }, bias }))
 }
