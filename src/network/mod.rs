@@ -4,7 +4,9 @@
 //! with its `expand`, a variant and its names in `model.rs`.
 
 mod assigned;
+mod efficientnet_lite;
 mod graph;
+mod inverted_residual;
 mod mobilenet_v2;
 mod model;
 mod parameters;
@@ -16,4 +18,4 @@ mod spec;
 mod tf_form;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, build};
-pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, Transform};
+pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON, Transform};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Network, Shape, Transform, mobilenet_v2, resnet, small_resnet};
+use super::{Network, Shape, Transform, efficientnet_lite, mobilenet_v2, resnet, small_resnet};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,10 +28,15 @@ pub enum ModelName {
     },
     /// MobileNetV2 in torchvision's form.
     MobilenetV2,
+    /// EfficientNet-Lite in TensorFlow's form.
+    EfficientnetLite {
+        /// Size on the compound scale, 0 to 4.
+        scale: usize,
+    },
 }
 
 /// Every model with its name.
-const NAMES: [(ModelName, &str); 10] = [
+const NAMES: [(ModelName, &str); 15] = [
     (ModelName::SmallResnet { depth: 8 }, "resnet8"),
     (ModelName::SmallResnet { depth: 20 }, "resnet20"),
     (ModelName::SmallResnet { depth: 32 }, "resnet32"),
@@ -42,6 +47,11 @@ const NAMES: [(ModelName, &str); 10] = [
     (ModelName::Resnet { depth: 50, stride_in_first: false }, "resnet50"),
     (ModelName::Resnet { depth: 50, stride_in_first: true }, "resnet50_v1"),
     (ModelName::MobilenetV2, "mobilenet_v2"),
+    (ModelName::EfficientnetLite { scale: 0 }, "efficientnet_lite0"),
+    (ModelName::EfficientnetLite { scale: 1 }, "efficientnet_lite1"),
+    (ModelName::EfficientnetLite { scale: 2 }, "efficientnet_lite2"),
+    (ModelName::EfficientnetLite { scale: 3 }, "efficientnet_lite3"),
+    (ModelName::EfficientnetLite { scale: 4 }, "efficientnet_lite4"),
 ];
 
 impl ModelName {
@@ -60,6 +70,7 @@ impl ModelName {
         match self {
             Self::SmallResnet { .. } => (32, 10),
             Self::Resnet { .. } | Self::MobilenetV2 => (224, 1000),
+            Self::EfficientnetLite { scale } => (efficientnet_lite::resolution(scale), 1000),
         }
     }
 }
@@ -163,12 +174,21 @@ impl ModelSpec {
             1 => (vec![0.2860], vec![0.3530]),
             c => (vec![0.5; c], vec![0.5; c]),
         };
+        let (mean, std) = match self.model {
+            ModelName::EfficientnetLite { .. } if input.c == 3 => {
+                efficientnet_lite::MEAN_AND_STD.map(|x| vec![x; 3]).into()
+            }
+            _ => (mean, std),
+        };
         match self.model {
             _ if self.is_small() => Transform { resize: None, crop: None, mean, std },
             ModelName::SmallResnet { .. } => Transform { resize: None, crop: None, mean, std },
             ModelName::Resnet { .. } | ModelName::MobilenetV2 => {
                 let resize = (input.h as f64 * 256.0 / 224.0).round() as usize;
                 Transform { resize: Some(resize), crop: Some(input.h), mean, std }
+            }
+            ModelName::EfficientnetLite { .. } => {
+                Transform { resize: Some(input.h + efficientnet_lite::MARGIN), crop: Some(input.h), mean, std }
             }
         }
     }
@@ -221,6 +241,7 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
         ModelName::SmallResnet { depth } => small_resnet::expand(spec, depth),
         ModelName::Resnet { depth, stride_in_first } => resnet::expand(spec, depth, stride_in_first),
         ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
+        ModelName::EfficientnetLite { scale } => efficientnet_lite::expand(spec, scale),
     }
 }
 
