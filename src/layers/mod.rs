@@ -11,9 +11,6 @@ use crate::network::Conv;
 use crate::network::Op;
 use crate::network::Shape;
 
-/// Added to the variance before the square root, as in torchvision.
-pub const BATCH_NORM_EPSILON: f64 = 1e-5;
-
 /// Fewest input channels for which a convolution keeps the channels-last order of its input.
 const LEAST_CHANNELS: i64 = 4;
 
@@ -33,6 +30,11 @@ pub fn channels_last(x: &Tensor) -> Tensor {
 /// `x`: `[n, c_in, h, w]`; `weight`: `[c_out, c_in / groups, k, k]`; `bias`: `[c_out]`.
 pub fn convolution(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: Conv) -> Tensor {
     let pair = |value: usize| [value as i64; 2];
+    if conv.extra_end > 0 {
+        let (before, after) = (conv.padding as i64, (conv.padding + conv.extra_end) as i64);
+        let padded = x.constant_pad_nd([before, after, before, after]);
+        return convolution(&padded, weight, bias, Conv { padding: 0, extra_end: 0, ..conv });
+    }
     let missing = LEAST_CHANNELS - conv.c_in as i64;
     if missing > 0 && conv.groups == 1 {
         let wide = |tensor: &Tensor| tensor.constant_pad_nd([0, 0, 0, 0, 0, missing]);
@@ -54,17 +56,20 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     x.permute([0, 2, 3, 1]).linear(weight, bias).permute([0, 3, 1, 2])
 }
 
-/// Batch normalisation; `parts` are gamma, beta, running mean, running variance, each `[c]`. In training the batch's own
-/// statistics normalise and the running ones move by `rate`.
+/// Batch normalisation; `parts` are gamma, beta, running mean, running variance, each `[c]`; `epsilon` is added to the
+/// variance before the square root. In training (`rate` given) the batch's own statistics normalise and the running ones
+/// move by that rate.
 ///
 /// # Shapes
 /// `x`: `[n, c, h, w]`.
-pub fn batch_norm(x: &Tensor, parts: [&Tensor; 4], train: bool, rate: f64) -> Tensor {
+pub fn batch_norm(x: &Tensor, parts: [&Tensor; 4], rate: Option<f64>, epsilon: f64) -> Tensor {
     let [gamma, beta, mean, var] = parts;
-    if train && rate == 0.0 {
-        x.batch_norm(Some(gamma), Some(beta), None::<&Tensor>, None::<&Tensor>, true, 0.0, BATCH_NORM_EPSILON, false)
-    } else {
-        x.batch_norm(Some(gamma), Some(beta), Some(mean), Some(var), train, rate, BATCH_NORM_EPSILON, false)
+    match rate {
+        Some(0.0) => x.batch_norm(Some(gamma), Some(beta), None::<&Tensor>, None::<&Tensor>, true, 0.0, epsilon, false),
+        rate => {
+            let (train, rate) = (rate.is_some(), rate.unwrap_or(0.0));
+            x.batch_norm(Some(gamma), Some(beta), Some(mean), Some(var), train, rate, epsilon, false)
+        }
     }
 }
 
@@ -122,7 +127,7 @@ mod tests {
     fn zero_channels_beside_an_image_change_no_value() {
         let options = (tch::Kind::Double, tch::Device::Cpu);
         let (x, w) = (Tensor::randn([2, 1, 9, 9], options), Tensor::randn([5, 1, 3, 3], options));
-        let conv = Conv { c_in: 1, c_out: 5, kernel: 3, stride: 2, padding: 1, groups: 1 };
+        let conv = Conv { c_in: 1, c_out: 5, kernel: 3, stride: 2, padding: 1, extra_end: 0, groups: 1 };
         let plain = x.conv2d(&w, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1);
         let difference = (convolution(&x, &w, None, conv) - plain).abs().max().double_value(&[]);
         assert!(difference < 1e-12, "{difference}");

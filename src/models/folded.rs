@@ -188,7 +188,7 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
         None => (None, own_bias.map_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1), Tensor::shallow_clone)),
         Some(norm) => {
             let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
-            let factor = part("weight") / (part("running_var") + layers::BATCH_NORM_EPSILON).sqrt();
+            let factor = part("weight") / (part("running_var") + layer.norm_epsilon).sqrt();
             let centre = own_bias.map_or_else(|| -part("running_mean"), |bias| bias - part("running_mean"));
             let bias = part("bias") + centre * &factor;
             (Some(floats(&factor)), bias)

@@ -85,11 +85,11 @@ fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Ten
         Some(norm) => {
             let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
             let (mean, var) = (part("running_mean"), part("running_var"));
-            let (train, rate) = match pass.statistics {
-                Statistics::Batch(rate) => (true, rate),
-                Statistics::Running => (false, 0.0),
+            let rate = match pass.statistics {
+                Statistics::Batch(rate) => Some(rate),
+                Statistics::Running => None,
             };
-            layers::batch_norm(&y, [part("weight"), part("bias"), mean, var], train, rate)
+            layers::batch_norm(&y, [part("weight"), part("bias"), mean, var], rate, layer.norm_epsilon)
         }
         None => y,
     }

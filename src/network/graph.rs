@@ -6,7 +6,7 @@ use crate::formats::Format;
 use crate::formats::QuantSpec;
 
 use super::points::place_points;
-use super::{Act, Conv, LayerSpec, ModelSpec, Network, Op, Shape, Source};
+use super::{Act, Conv, LayerSpec, ModelSpec, Network, Op, Shape, Source, TORCH_EPSILON};
 
 /// Output channels, kernel and stride of a convolution with "same" padding; input channels follow from the source.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +21,46 @@ pub(super) struct ConvSize {
 pub(super) struct Graph {
     input: Shape,
     layers: Vec<LayerSpec>,
+    origin: Origin,
+}
+
+/// The program a family comes from: how it pads convolutions and what its batch norms add to the variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Origin {
+    /// Half the kernel of zeros on every side; 1e-5.
+    Torch,
+    /// As many zeros as give `ceil(side / stride)` pixels a side, an odd one at the bottom and right; 1e-3.
+    TensorFlow,
+}
+
+impl Origin {
+    /// Zeros on each side, and those beyond them at the end, for a side of `length` pixels.
+    fn padding(self, length: usize, size: ConvSize) -> (usize, usize) {
+        match self {
+            Self::Torch => (size.kernel / 2, 0),
+            Self::TensorFlow => {
+                let reach = length.saturating_sub(1) / size.stride * size.stride + size.kernel;
+                let zeros = reach.saturating_sub(length);
+                (zeros / 2, zeros % 2)
+            }
+        }
+    }
+
+    fn norm_epsilon(self) -> f64 {
+        match self {
+            Self::Torch => TORCH_EPSILON,
+            Self::TensorFlow => 1e-3,
+        }
+    }
 }
 
 impl Graph {
     pub(super) fn new(input: Shape) -> Self {
-        Self { input, layers: Vec::new() }
+        Self::from_origin(input, Origin::Torch)
+    }
+
+    pub(super) fn from_origin(input: Shape, origin: Origin) -> Self {
+        Self { input, layers: Vec::new(), origin }
     }
 
     pub(super) fn shape(&self, source: Source) -> Shape {
@@ -55,7 +90,9 @@ impl Graph {
         act: Act,
     ) -> Source {
         let ConvSize { c_out, kernel, stride } = size;
-        let conv = Conv { c_in: self.shape(from).c, c_out, kernel, stride, padding: kernel / 2, groups };
+        let Shape { c: c_in, h, .. } = self.shape(from);
+        let (padding, extra_end) = self.origin.padding(h, size);
+        let conv = Conv { c_in, c_out, kernel, stride, padding, extra_end, groups };
         self.push(LayerSpec { norm: Some(norm), act, ..self.layer(name, Op::Conv(conv), vec![from]) })
     }
 
@@ -67,7 +104,7 @@ impl Graph {
 
     /// A convolution with bias whose windows touch but do not overlap, and nothing behind it.
     pub(super) fn patches(&mut self, name: String, from: Source, c_out: usize, side: usize) -> Source {
-        let conv = Conv { c_in: self.shape(from).c, c_out, kernel: side, stride: side, padding: 0, groups: 1 };
+        let conv = Conv { c_in: self.shape(from).c, c_out, kernel: side, stride: side, padding: 0, extra_end: 0, groups: 1 };
         self.push(LayerSpec { bias: true, ..self.layer(name, Op::Conv(conv), vec![from]) })
     }
 
@@ -131,7 +168,19 @@ impl Graph {
         let shapes: Vec<Shape> = inputs.iter().map(|source| self.shape(*source)).collect();
         let output = op.result(&shapes).unwrap_or(Shape { c: 0, h: 0, w: 0 });
         let weight = op.weight_shape().map(|_| QuantSpec::per_channel(Format::Float32));
-        LayerSpec { name, op, inputs, output, norm: None, bias: false, act: Act::None, weight, point: None }
+        let norm_epsilon = self.origin.norm_epsilon();
+        LayerSpec {
+            name,
+            op,
+            inputs,
+            output,
+            norm: None,
+            norm_epsilon,
+            bias: false,
+            act: Act::None,
+            weight,
+            point: None,
+        }
     }
 
     fn push(&mut self, layer: LayerSpec) -> Source {

@@ -7,6 +7,7 @@
 use crate::error::Result;
 
 use super::graph::{ConvSize, Graph};
+use super::inverted_residual::{self, Names, divisible};
 use super::{Act, ModelSpec, Network, Op, Source};
 
 /// Expansion, channels, blocks and first stride of each stage.
@@ -30,7 +31,8 @@ pub(super) fn expand(spec: &ModelSpec) -> Result<Network> {
         for block in 0..blocks {
             let c_out = divisible(channels as f64 * spec.width);
             let size = ConvSize { c_out, kernel: 3, stride: if block == 0 { first } else { 1 } };
-            x = inverted_residual(&mut graph, &format!("features.{feature}"), x, expansion, size);
+            let names = names(&format!("features.{feature}"), expansion);
+            x = inverted_residual::append(&mut graph, names, x, expansion, size);
             feature += 1;
         }
     }
@@ -41,28 +43,16 @@ pub(super) fn expand(spec: &ModelSpec) -> Result<Network> {
     graph.finish(spec)
 }
 
-/// The nearest multiple of 8, at least 8, that takes away no more than a tenth (torchvision's `_make_divisible`).
-fn divisible(channels: f64) -> usize {
-    let nearest = (((channels + 4.0) / 8.0) as usize * 8).max(8);
-    if (nearest as f64) < 0.9 * channels { nearest + 8 } else { nearest }
-}
-
-/// One block; its parts are numbered as torchvision's `Sequential` numbers them.
-fn inverted_residual(graph: &mut Graph, name: &str, from: Source, expansion: usize, size: ConvSize) -> Source {
-    let shape = graph.shape(from);
-    let label = |part: &str| format!("{name}.conv.{part}");
-    let (mut inner, mut part) = (from, 0);
-    if expansion > 1 {
-        let wide = ConvSize { c_out: shape.c * expansion, kernel: 1, stride: 1 };
-        inner = graph.conv(label("0.0"), label("0.1"), inner, wide, Act::Relu6);
-        part = 1;
+/// The parts of block `name`, numbered as torchvision's `Sequential` numbers them.
+fn names(name: &str, expansion: usize) -> Names {
+    let depthwise = usize::from(expansion > 1);
+    let pair = |conv: String, norm: String| [conv, norm].map(|part| format!("{name}.conv.{part}"));
+    Names {
+        expand: pair("0.0".to_owned(), "0.1".to_owned()),
+        depthwise: pair(format!("{depthwise}.0"), format!("{depthwise}.1")),
+        project: pair((depthwise + 1).to_string(), (depthwise + 2).to_string()),
+        add: format!("{name}.add"),
     }
-    let norm = label(&format!("{part}.1"));
-    inner = graph.depthwise(label(&format!("{part}.0")), norm, inner, size, Act::Relu6);
-    let projection = ConvSize { kernel: 1, stride: 1, ..size };
-    let (conv, norm) = (label(&(part + 1).to_string()), label(&(part + 2).to_string()));
-    let branch = graph.conv(conv, norm, inner, projection, Act::None);
-    if size.stride == 1 && shape.c == size.c_out { graph.add(format!("{name}.add"), branch, from) } else { branch }
 }
 
 #[cfg(test)]
@@ -102,9 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn widths_are_rounded_to_eights_without_losing_a_tenth() {
-        // 0.25 x 16 = 4 becomes 8; 1.4 x 24 = 33.6 becomes 32; 0.35 x 32 = 11.2 becomes 16, since 8 would lose more.
-        assert_eq!([4.0, 33.6, 11.2, 1792.0].map(divisible), [8, 32, 16, 1792]);
+    fn the_narrowest_network_has_every_layer() {
         assert_eq!(network(0.25, None).weighted().len(), 53);
     }
 

@@ -4,7 +4,9 @@
 //! with its `expand`, a variant and its names in `model.rs`.
 
 mod assigned;
+mod efficientnet_lite;
 mod graph;
+mod inverted_residual;
 mod mobilenet_v2;
 mod model;
 mod parameters;
@@ -17,4 +19,6 @@ mod tf_form;
 mod vit;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
-pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, Transform};
+pub use spec::{
+    Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON, Transform,
+};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Network, Shape, Transform, mobilenet_v2, resnet, small_resnet, vit};
+use super::{Network, Shape, Transform, efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,11 @@ pub enum ModelName {
         /// Whether it is DeiT's training of that network, which differs in the input transform alone.
         deit: bool,
     },
+    /// EfficientNet-Lite in TensorFlow's form.
+    EfficientnetLite {
+        /// Size on the compound scale, 0 to 4.
+        scale: usize,
+    },
 }
 
 /// The published sizes of a vision transformer (Touvron et al. 2021, table 1): 12 blocks each.
@@ -49,7 +54,7 @@ pub enum VitSize {
 }
 
 /// Every model with its name.
-const NAMES: [(ModelName, &str); 16] = [
+const NAMES: [(ModelName, &str); 21] = [
     (ModelName::SmallResnet { depth: 8 }, "resnet8"),
     (ModelName::SmallResnet { depth: 20 }, "resnet20"),
     (ModelName::SmallResnet { depth: 32 }, "resnet32"),
@@ -66,6 +71,11 @@ const NAMES: [(ModelName, &str); 16] = [
     (ModelName::Vit { size: VitSize::Tiny, deit: false }, "vit_tiny"),
     (ModelName::Vit { size: VitSize::Small, deit: false }, "vit_small"),
     (ModelName::Vit { size: VitSize::Base, deit: false }, "vit_base"),
+    (ModelName::EfficientnetLite { scale: 0 }, "efficientnet_lite0"),
+    (ModelName::EfficientnetLite { scale: 1 }, "efficientnet_lite1"),
+    (ModelName::EfficientnetLite { scale: 2 }, "efficientnet_lite2"),
+    (ModelName::EfficientnetLite { scale: 3 }, "efficientnet_lite3"),
+    (ModelName::EfficientnetLite { scale: 4 }, "efficientnet_lite4"),
 ];
 
 impl ModelName {
@@ -84,6 +94,7 @@ impl ModelName {
         match self {
             Self::SmallResnet { .. } => (32, 10),
             Self::Resnet { .. } | Self::MobilenetV2 | Self::Vit { .. } => (224, 1000),
+            Self::EfficientnetLite { scale } => (efficientnet_lite::resolution(scale), 1000),
         }
     }
 }
@@ -199,6 +210,12 @@ impl ModelSpec {
             1 => (vec![0.2860], vec![0.3530]),
             c => (vec![0.5; c], vec![0.5; c]),
         };
+        let (mean, std) = match self.model {
+            ModelName::EfficientnetLite { .. } if input.c == 3 => {
+                efficientnet_lite::MEAN_AND_STD.map(|x| vec![x; 3]).into()
+            }
+            _ => (mean, std),
+        };
         match self.model {
             _ if self.is_small() => Transform { resize: None, crop: None, mean, std },
             ModelName::SmallResnet { .. } => Transform { resize: None, crop: None, mean, std },
@@ -211,6 +228,9 @@ impl ModelSpec {
             ModelName::Resnet { .. } | ModelName::MobilenetV2 => {
                 let resize = (input.h as f64 * 256.0 / 224.0).round() as usize;
                 Transform { resize: Some(resize), crop: Some(input.h), mean, std }
+            }
+            ModelName::EfficientnetLite { .. } => {
+                Transform { resize: Some(input.h + efficientnet_lite::MARGIN), crop: Some(input.h), mean, std }
             }
         }
     }
@@ -278,6 +298,7 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
         ModelName::Resnet { depth, stride_in_first } => resnet::expand(spec, depth, stride_in_first),
         ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
         ModelName::Vit { size, .. } => vit::expand(spec, size),
+        ModelName::EfficientnetLite { scale } => efficientnet_lite::expand(spec, scale),
     }
 }
 

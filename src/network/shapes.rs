@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Network, Op, Shape, Source};
 
-/// Rows (or columns) after a window of side `kernel`; `None` when the window does not fit.
-fn windows(length: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
-    Some((length + 2 * padding).checked_sub(kernel)? / stride + 1)
+/// Rows (or columns) after a window of side `kernel`, with `zeros` of padding in all; `None` when it does not fit.
+fn windows(length: usize, kernel: usize, stride: usize, zeros: usize) -> Option<usize> {
+    Some((length + zeros).checked_sub(kernel)? / stride + 1)
 }
 
 impl Op {
@@ -14,20 +14,20 @@ impl Op {
     /// channels of its input here: how many it adds is the layer's own choice.
     pub fn result(&self, inputs: &[Shape]) -> Option<Shape> {
         let first = *inputs.first()?;
-        let window = |c, kernel, stride, padding| {
-            let h = windows(first.h, kernel, stride, padding)?;
-            Some(Shape { c, h, w: windows(first.w, kernel, stride, padding)? })
+        let window = |c, kernel, stride, zeros| {
+            let h = windows(first.h, kernel, stride, zeros)?;
+            Some(Shape { c, h, w: windows(first.w, kernel, stride, zeros)? })
         };
         match *self {
             Self::Conv(conv) => {
                 let grouped = conv.groups > 0 && conv.c_in % conv.groups == 0 && conv.c_out % conv.groups == 0;
                 (grouped && conv.c_in == first.c)
-                    .then(|| window(conv.c_out, conv.kernel, conv.stride, conv.padding))
+                    .then(|| window(conv.c_out, conv.kernel, conv.stride, 2 * conv.padding + conv.extra_end))
                     .flatten()
             }
             Self::Linear { c_in, c_out } => (c_in == first.c).then_some(Shape { c: c_out, ..first }),
             Self::Add => (inputs.len() == 2 && inputs[1] == first).then_some(first),
-            Self::MaxPool { kernel, stride, padding } => window(first.c, kernel, stride, padding),
+            Self::MaxPool { kernel, stride, padding } => window(first.c, kernel, stride, 2 * padding),
             Self::GlobalAvgPool => Some(Shape { c: first.c, h: 1, w: 1 }),
             Self::PadShortcut { stride } => window(first.c, 1, stride, 0),
             Self::Embed => Some(Shape { c: first.c, h: first.h * first.w + 1, w: 1 }),
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn convolution_shapes_by_hand() {
         let conv = |kernel, stride, padding, groups| {
-            Op::Conv(Conv { c_in: 4, c_out: 8, kernel, stride, padding, groups })
+            Op::Conv(Conv { c_in: 4, c_out: 8, kernel, stride, padding, extra_end: 0, groups })
                 .result(&[Shape { c: 4, h: 7, w: 8 }])
                 .map(|shape| (shape.c, shape.h, shape.w))
         };

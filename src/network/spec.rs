@@ -70,6 +70,9 @@ pub struct Conv {
     pub stride: usize,
     /// Zero padding on each side.
     pub padding: usize,
+    /// Rows and columns of zeros at the bottom and right beyond `padding`: 1 where TensorFlow's "same" padding is uneven.
+    #[serde(default)]
+    pub extra_end: usize,
     /// Groups; `c_in` for depthwise.
     pub groups: usize,
 }
@@ -161,6 +164,13 @@ impl Point {
     }
 }
 
+/// Batch-norm epsilon of PyTorch, which most public checkpoints were trained with.
+pub const TORCH_EPSILON: f64 = 1e-5;
+
+fn torch_epsilon() -> f64 {
+    TORCH_EPSILON
+}
+
 /// One layer: operator, where it reads, its normalisation and activation, its formats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerSpec {
@@ -175,6 +185,9 @@ pub struct LayerSpec {
     pub output: Shape,
     /// Parameter prefix of the batch normalisation behind the operator, if any.
     pub norm: Option<String>,
+    /// What that normalisation adds to the variance before the square root.
+    #[serde(default = "torch_epsilon")]
+    pub norm_epsilon: f64,
     /// Whether the operator has a bias of its own.
     pub bias: bool,
     /// Activation behind the normalisation.

@@ -5,7 +5,7 @@
 use crate::formats::Format;
 use crate::formats::QuantSpec;
 
-use super::{Act, Conv, LayerSpec, ModelName, Network, Op, Point, Shape, Source};
+use super::{Act, Conv, LayerSpec, ModelName, Network, Op, Point, Shape, Source, TORCH_EPSILON};
 
 /// The first block's add, and the layers that decide its formats.
 const ADD: &str = "layer1.0.add";
@@ -52,13 +52,14 @@ fn shifted(point: Point, at: usize) -> Point {
 }
 
 fn projection(from: Source, shape: Shape, weight: QuantSpec, point: Option<Point>) -> LayerSpec {
-    let conv = Conv { c_in: shape.c, c_out: shape.c, kernel: 1, stride: 1, padding: 0, groups: 1 };
+    let conv = Conv { c_in: shape.c, c_out: shape.c, kernel: 1, stride: 1, padding: 0, extra_end: 0, groups: 1 };
     LayerSpec {
         name: "layer1.0.downsample.0".to_owned(),
         op: Op::Conv(conv),
         inputs: vec![from],
         output: shape,
         norm: Some("layer1.0.downsample.1".to_owned()),
+        norm_epsilon: TORCH_EPSILON,
         bias: false,
         act: Act::None,
         weight: Some(weight),

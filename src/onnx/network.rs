@@ -137,10 +137,11 @@ impl Writer<'_> {
         Ok(match (layer.op, arrays) {
             (Op::Conv(conv), Some(arrays)) => {
                 let (weight, bias) = self.arrays(layer, arrays)?;
+                let (begin, end) = (conv.padding, conv.padding + conv.extra_end);
                 let attributes = vec![
                     ints("kernel_shape", &[conv.kernel; 2]),
                     ints("strides", &[conv.stride; 2]),
-                    ints("pads", &[conv.padding; 4]),
+                    ints("pads", &[begin, begin, end, end]),
                     int("group", conv.groups as i64),
                 ];
                 self.graph.node("Conv", &[&x, &weight, &bias], output, attributes)
