@@ -132,6 +132,23 @@ fn uniform_int8_becomes_integer_kernels_throughout() {
     assert_eq!(count("Conv") + count("Gemm") + count("Add"), 0, "{operators:?}");
 }
 
+/// MobileNetV2 has signed tensors between its blocks, which a convolution and an add share, and clips at 6.
+#[test]
+fn every_layer_of_an_int8_mobilenet_becomes_an_integer_kernel() {
+    let network = mixed("mobilenet_v2", &[(Format::Int(8), Format::Int(8))]);
+    // Large images drive activations beyond the clip.
+    let ready = ready(&network, &(images() * 20.0));
+    let at_six = ready.stored().scales.iter().flatten().filter(|scale| (**scale - 6.0 / 255.0).abs() < 1e-7).count();
+    assert!(at_six > 0, "no activation reaches 6");
+    let file = onnx_file(ready.stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
+    let operators = runtime().operators(&file.bytes()).unwrap();
+    let count = |name: &str| operators.get(name).copied().unwrap_or_default();
+    assert_eq!((count("QLinearConv"), count("QLinearAdd"), count("QGemm")), (52, 12, 1), "{operators:?}");
+    // The image is quantized once; the logits alone are floats.
+    let floats = ["Conv", "Gemm", "Add", "Clip", "DequantizeLinear"].map(count);
+    assert_eq!((floats, count("QuantizeLinear")), ([0; 5], 1), "{operators:?}");
+}
+
 #[test]
 fn projections_and_pools_load_whatever_the_weights_are() {
     for format in ["int8", "int4", "fp8", "fp4"] {

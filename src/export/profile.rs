@@ -47,7 +47,8 @@ impl Profile {
     /// integers.
     pub fn dialect(self, unsigned_weights: bool) -> Dialect {
         let narrowest = if self == Self::Openvino { Format::Int(4) } else { Format::Int(2) };
-        Dialect { quantize_to_fp8: self == Self::Tensorrt, narrowest, unsigned_weights }
+        let tensorrt = self == Self::Tensorrt;
+        Dialect { quantize_to_fp8: tensorrt, narrowest, unsigned_weights, signed_activations: tensorrt }
     }
 
     /// Refuses a network that the runtime would not load or not compute in its formats.

@@ -39,12 +39,17 @@ impl Element {
         })
     }
 
-    /// The 8-bit type that holds a tensor of an integer format. ONNX Runtime 1.31 refuses narrower ones between layers (its
-    /// optimiser knows no uint4 zero point, its Slice no uint2).
-    pub(super) fn of_activation(format: Format) -> Option<Self> {
+    /// The 8-bit type that holds a tensor of an integer format, and its zero point. ONNX Runtime 1.31 refuses narrower ones
+    /// between layers (its optimiser knows no uint4 zero point, its Slice no uint2).
+    ///
+    /// Unless the reader wants them `signed`, tensors with negative values are bytes around 128: ONNX Runtime makes an
+    /// integer kernel only of a layer whose inputs and output have one type, and those behind a ReLU are unsigned. (It
+    /// shifts signed tensors on its own, but not one that a convolution and an add share.)
+    pub(super) fn of_activation(format: Format, signed: bool) -> Option<(Self, u8)> {
         match format {
-            Format::Int(_) => Some(INT8),
-            Format::Uint(_) => Some(UINT8),
+            Format::Int(_) if signed => Some((INT8, 0)),
+            Format::Int(_) => Some((UINT8, 128)),
+            Format::Uint(_) => Some((UINT8, 0)),
             _ => None,
         }
     }
@@ -97,5 +102,14 @@ mod tests {
         let code = |format| Element::of_integer(format).unwrap().code;
         assert_eq!([2, 3, 4, 5, 8].map(|bits| code(Format::Int(bits))), [26, 22, 22, 3, 3]);
         assert_eq!([2, 3, 4, 7, 8].map(|bits| code(Format::Uint(bits))), [25, 21, 21, 2, 2]);
+    }
+
+    #[test]
+    fn tensors_with_negative_values_are_bytes_around_128_unless_wanted_signed() {
+        let of = |format, signed| Element::of_activation(format, signed).map(|(element, zero)| (element.code, zero));
+        assert_eq!([of(Format::Int(8), false), of(Format::Int(4), false)], [Some((2, 128)); 2]);
+        assert_eq!(of(Format::Int(8), true), Some((3, 0)));
+        assert_eq!([of(Format::Uint(8), false), of(Format::Uint(8), true)], [Some((2, 0)); 2]);
+        assert_eq!(of(Format::Float32, false), None);
     }
 }

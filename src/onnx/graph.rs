@@ -25,6 +25,8 @@ pub struct Dialect {
     pub narrowest: Format,
     /// Whether weights in bytes are stored unsigned, around 128.
     pub unsigned_weights: bool,
+    /// Whether tensors with negative values are signed bytes, instead of unsigned ones around 128.
+    pub signed_activations: bool,
 }
 
 /// Nodes and constants so far.

@@ -73,7 +73,7 @@ impl Writer<'_> {
         let layer = &self.stored.network.layers[index];
         let last = index + 1 == self.stored.network.layers.len();
         let name = if last { OUTPUT } else { layer.name.as_str() };
-        let integer = layer.point.as_ref().is_some_and(|point| Element::of_activation(point.spec.format).is_some());
+        let integer = layer.point.as_ref().is_some_and(|point| point.spec.format.is_integer());
         // The quantizer of a nonnegative tensor is its ReLU; elsewhere the ReLU stands alone.
         let relu = match layer.act {
             Act::None => None,
@@ -106,22 +106,28 @@ impl Writer<'_> {
     fn repeated(&mut self, layer: &LayerSpec, x: &str) -> String {
         let source = layer.inputs[0];
         match (self.stored.network.point(source), self.stored.scale(source)) {
-            (Some(point), Some(scale)) if Element::of_activation(point.spec.format).is_some() => {
+            (Some(point), Some(scale)) if point.spec.format.is_integer() => {
                 quantizers::point(&mut self.graph, x, &format!("{x}_again"), point, scale)
             }
             _ => x.to_owned(),
         }
     }
 
-    /// A dequantized integer tensor for a layer whose weights are no integers, by Cast and Mul: where ONNX Runtime sees
+    /// A dequantized integer tensor for a layer whose weights are no integers, by Cast, Sub and Mul: where ONNX Runtime sees
     /// DequantizeLinear in front of such a layer, it quantizes the weights to int8 on its own.
     fn hidden(&mut self, x: &str, source: Source, output: &str) -> String {
         let quantized = x.strip_suffix("_dequantized").map(|stem| format!("{stem}_quantized"));
         match (quantized, self.stored.network.point(source), self.stored.scale(source)) {
             (Some(quantized), Some(point), Some(scale)) if point.spec.format.is_integer() => {
+                let signed = self.graph.dialect.signed_activations;
+                let zero = Element::of_activation(point.spec.format, signed).map_or(0, |(_, zero)| zero);
                 let scale = self.graph.floats(&format!("{output}_input_scale"), &[], &[scale]);
                 let to_float = vec![int("to", FLOAT.into())];
-                let codes = self.graph.node("Cast", &[&quantized], &format!("{output}_input_codes"), to_float);
+                let mut codes = self.graph.node("Cast", &[&quantized], &format!("{output}_input_codes"), to_float);
+                if zero > 0 {
+                    let zero = self.graph.floats(&format!("{output}_input_zero"), &[], &[zero.into()]);
+                    codes = self.graph.node("Sub", &[&codes, &zero], &format!("{output}_input_centred"), vec![]);
+                }
                 self.graph.node("Mul", &[&codes, &scale], &format!("{output}_input"), vec![])
             }
             _ => x.to_owned(),

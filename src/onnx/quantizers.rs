@@ -90,7 +90,7 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
     let format = point.spec.format;
     let part = |leaf: &str| format!("{name}_{leaf}");
     let out = part("dequantized");
-    if let Some(element) = Element::of_activation(format) {
+    if let Some((element, zero)) = Element::of_activation(format, graph.dialect.signed_activations) {
         let mut x = x.to_owned();
         if element.bits != format.bits() {
             graph.simulated = true;
@@ -99,7 +99,7 @@ pub(super) fn point(graph: &mut Graph, x: &str, name: &str, point: &Point, scale
             x = graph.node("Clip", &[&x, &low, &high], &part("clipped"), vec![]);
         }
         let scale = graph.floats(&part("scale"), &[], &[scale]);
-        let zero = graph.codes(&part("zero_point"), &[], element, &[0]);
+        let zero = graph.codes(&part("zero_point"), &[], element, &[zero.into()]);
         let quantized = graph.node("QuantizeLinear", &[&x, &scale, &zero], &part("quantized"), vec![]);
         return graph.node("DequantizeLinear", &[&quantized, &scale, &zero], &out, vec![]);
     }
