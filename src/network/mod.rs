@@ -16,6 +16,8 @@ mod shapes;
 mod small_resnet;
 mod spec;
 mod tf_form;
+mod transform;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, build};
-pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON, Transform};
+pub use spec::{Act, Conv, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON};
+pub use transform::{Interpolation, Transform};

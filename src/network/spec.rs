@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::QuantSpec;
 
+use super::Transform;
+
 /// Size of one image or feature map, without the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
@@ -137,19 +139,6 @@ pub struct LayerSpec {
     pub weight: Option<QuantSpec>,
     /// Quantizer on the result, if the result is a quantization point.
     pub point: Option<Point>,
-}
-
-/// How a user's image becomes the network's input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transform {
-    /// Length the shorter side is resized to before the crop; `None` leaves the image as it is.
-    pub resize: Option<usize>,
-    /// Side of the centre crop; `None` keeps the whole image.
-    pub crop: Option<usize>,
-    /// Mean a channel, for pixels scaled to `[0, 1]`.
-    pub mean: Vec<f32>,
-    /// Standard deviation a channel, likewise.
-    pub std: Vec<f32>,
 }
 
 /// A network: layers in execution order; the last one gives the logits.

@@ -77,6 +77,12 @@ pub struct SpaceFile {
     /// The TensorFlow form of ResNet-18 and -34, with a projection in stage 1 too.
     #[serde(default)]
     pub tf_form: bool,
+    /// Mean of each channel, for pixels in `[0, 1]`; the model's usual one when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
     /// What `--data` is when the command line does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
