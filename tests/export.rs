@@ -31,7 +31,7 @@ fn small(specs: &[(Format, Format)]) -> Network {
 /// A model for 12x12 images whose layers take these weight and activation formats in turn.
 fn mixed(model: &str, specs: &[(Format, Format)]) -> Network {
     let model = model.parse().unwrap();
-    let width = if model == ModelName::MobilenetV2 { 0.25 } else { 1.0 };
+    let width = if matches!(model, ModelName::SmallResnet { .. }) { 1.0 } else { 0.25 };
     let spec = ModelSpec { width, resolution: Some(12), channels: Some(1), classes: Some(10), ..ModelSpec::new(model) };
     let mut network = build(&spec).unwrap();
     let layers = network.weighted().len();
@@ -83,8 +83,10 @@ fn every_format_computes_the_same_in_onnx_runtime() {
 #[test]
 fn depthwise_convolutions_and_relu6_compute_the_same_in_onnx_runtime() {
     for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "float32"].map(|name| name.parse().unwrap()) {
-        let off = differing(&mixed("mobilenet_v2", &[(format, format)]));
-        assert!(off < 0.05, "{format}: {:.1} % of the logits differ", 100.0 * off);
+        for model in ["mobilenet_v2", "efficientnet_lite0"] {
+            let off = differing(&mixed(model, &[(format, format)]));
+            assert!(off < 0.05, "{model}, {format}: {:.1} % of the logits differ", 100.0 * off);
+        }
     }
 }
 
