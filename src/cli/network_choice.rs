@@ -85,20 +85,7 @@ impl NetworkChoice {
             network.assign(&vec![QuantSpec::per_channel(format); layers], &vec![QuantSpec::per_tensor(format); layers]);
         }
         let channels = network.input.c;
-        for (key, given, own) in
-            [("--mean", &self.mean, &mut network.transform.mean), ("--std", &self.std, &mut network.transform.std)]
-        {
-            if let Some(values) = given {
-                if values.len() != channels || values.iter().any(|value| !value.is_finite()) {
-                    let expected = format!("{channels} finite numbers, one a channel, joined by commas");
-                    return Err(Error::bad_value(key, format!("{values:?}"), expected));
-                }
-                own.clone_from(values);
-            }
-        }
-        if network.transform.std.iter().any(|&value| value <= 0.0) {
-            return Err(Error::bad_value("--std", format!("{:?}", network.transform.std), "must be above 0"));
-        }
+        network.transform.renormalise(self.mean.as_deref(), self.std.as_deref(), channels)?;
         Ok((NetworkFile::from_network(&spec, &network), network))
     }
 

@@ -81,6 +81,12 @@ pub struct SearchArgs {
     /// The formats to choose from, instead of the space's
     #[arg(long, value_delimiter = ',', value_name = "FORMATS")]
     pub formats: Vec<String>,
+    /// Mean of each channel, for pixels in [0, 1], instead of the model's
+    #[arg(long, value_delimiter = ',', value_name = "M,...")]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, instead of the model's
+    #[arg(long, value_delimiter = ',', value_name = "S,...")]
+    pub std: Option<Vec<f32>>,
     /// Random candidates a training step, beside the widest or the narrowest in turn
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub sandwich: usize,
@@ -204,7 +210,13 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         Some(path) => SpaceFile::load(path)?,
         None => SpaceFile::demo()?,
     };
-    let overrides = Overrides { formats: args.formats.clone(), forbid: args.forbid.clone(), pins: args.pin.clone() };
+    let overrides = Overrides {
+        formats: args.formats.clone(),
+        forbid: args.forbid.clone(),
+        pins: args.pin.clone(),
+        mean: args.mean.clone(),
+        std: args.std.clone(),
+    };
     let space = overrides.apply(file)?;
     let data = match (&args.data, &space.data) {
         (Some(data), _) => data.clone(),

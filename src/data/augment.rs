@@ -82,7 +82,7 @@ mod tests {
 
     /// The image after `change`, as pixel values: mean 0 and deviation 1 / 255 make the normalised value the pixel.
     fn changed(pixels: &[u8], change: Change) -> Vec<i64> {
-        let transform = Transform { resize: None, crop: None, mean: vec![0.0; 2], std: vec![1.0 / 255.0; 2] };
+        let transform = Transform::plain(&[0.0; 2], &[1.0 / 255.0; 2]);
         let mut out = vec![f32::NAN; SHAPE.elements()];
         change.write(pixels, SHAPE, &Normalize::new(&transform, 2).unwrap(), &mut out);
         out.iter().map(|value| value.round() as i64).collect()
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn padding_is_black_before_normalisation() {
-        let transform = Transform { resize: None, crop: None, mean: vec![0.5; 2], std: vec![0.25; 2] };
+        let transform = Transform::plain(&[0.5; 2], &[0.25; 2]);
         let mut out = vec![0.0; SHAPE.elements()];
         let change = Change { down: 1, ..Change::default() };
         change.write(&[255; 24], SHAPE, &Normalize::new(&transform, 2).unwrap(), &mut out);

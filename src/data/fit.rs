@@ -1,18 +1,19 @@
 //! Resizing and centre-cropping an image to a network's input size, on `u8` pixels.
 //!
-//! Follows torchvision's `Resize` and `CenterCrop`: the shorter side gets the wanted length, the longer one is rounded
-//! down, the filter is the antialiased triangle, the crop's offset rounds half to even.
+//! Follows torchvision's `Resize` and `CenterCrop` on Pillow images: the shorter side gets the wanted length, the longer
+//! one is rounded down, the filter widens when the image shrinks, the crop's offset rounds half to even.
 
 use image::DynamicImage;
-use image::imageops::FilterType;
 
+use super::resample::{resample, taps};
 use crate::error::{Error, Result};
-use crate::network::{Shape, Transform};
+use crate::network::{Interpolation, Shape, Transform};
 
 /// The size part of a [`Transform`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fit {
     resize: Option<usize>,
+    interpolation: Interpolation,
     crop: Option<usize>,
 }
 
@@ -27,7 +28,7 @@ impl Fit {
                 return Err(Error::bad_value(key, length, "expected 1 to 65535 pixels"));
             }
         }
-        Ok(Self { resize: transform.resize, crop: transform.crop })
+        Ok(Self { resize: transform.resize, interpolation: transform.interpolation, crop: transform.crop })
     }
 
     /// Rows and columns after the resize alone.
@@ -54,41 +55,24 @@ impl Fit {
         }
     }
 
-    /// Resizes and crops; the reason when the crop is too large.
-    pub(super) fn apply(self, image: DynamicImage) -> std::result::Result<DynamicImage, String> {
-        let (h, w) = (image.height() as usize, image.width() as usize);
-        let (out_h, out_w) = self.size(h, w)?;
-        let (mid_h, mid_w) = self.resized(h, w);
-        let image = if (mid_h, mid_w) == (h, w) {
-            image
-        } else {
-            image.resize_exact(mid_w as u32, mid_h as u32, FilterType::Triangle)
+    /// Pixels `[c, h, w]` of that `shape`, resized and cropped, and their new shape; the reason when the crop is too large.
+    pub(super) fn apply(self, pixels: &[u8], shape: Shape) -> std::result::Result<(Vec<u8>, Shape), String> {
+        let (h, w) = self.size(shape.h, shape.w)?;
+        let (mid_h, mid_w) = self.resized(shape.h, shape.w);
+        let kept = |from: usize, to: usize| {
+            let offset = ((from - to) as f64 / 2.0).round_ties_even() as usize;
+            offset..offset + to
         };
-        let offset = |from: usize, to: usize| ((from - to) as f64 / 2.0).round_ties_even() as u32;
-        Ok(image.crop_imm(offset(mid_w, out_w), offset(mid_h, out_h), out_w as u32, out_h as u32))
-    }
-
-    /// The same for raw pixels `[c, h, w]`; `None` unless there are 1 or 3 channels and the crop fits.
-    pub(super) fn apply_raw(self, pixels: &[u8], shape: Shape) -> Option<Vec<u8>> {
-        let (h, w) = (shape.h as u32, shape.w as u32);
-        let image = match shape.c {
-            1 => DynamicImage::from(image::GrayImage::from_raw(w, h, pixels.to_vec())?),
-            3 => {
-                let area = shape.h * shape.w;
-                let interleaved = (0..3 * area).map(|k| pixels[(k % 3) * area + k / 3]).collect();
-                DynamicImage::from(image::RgbImage::from_raw(w, h, interleaved)?)
-            }
-            _ => return None,
-        };
-        Some(planes(self.apply(image).ok()?, shape.c))
+        let rows = taps(shape.h, mid_h, kept(mid_h, h), self.interpolation);
+        let columns = taps(shape.w, mid_w, kept(mid_w, w), self.interpolation);
+        let planes = pixels.chunks_exact(shape.h * shape.w);
+        let fitted = planes.flat_map(|plane| resample(plane, shape.w, &rows, &columns)).collect();
+        Ok((fitted, Shape { c: shape.c, h, w }))
     }
 }
 
-/// Pixels `[c, h, w]` of an image: grey for one channel, else red, green and blue.
-pub(super) fn planes(image: DynamicImage, channels: usize) -> Vec<u8> {
-    if channels == 1 {
-        return image.into_luma8().into_raw();
-    }
+/// Pixels `[3, h, w]` of an image: its red, green and blue.
+pub(super) fn planes(image: DynamicImage) -> Vec<u8> {
     let raw = image.into_rgb8().into_raw();
     (0..3).flat_map(|channel| raw.iter().skip(channel).step_by(3).copied()).collect()
 }
@@ -98,7 +82,7 @@ mod tests {
     use super::*;
 
     fn fit(resize: Option<usize>, crop: Option<usize>) -> Fit {
-        Fit::new(&Transform { resize, crop, mean: vec![], std: vec![] }).unwrap()
+        Fit::new(&Transform { resize, crop, ..Transform::plain(&[], &[]) }).unwrap()
     }
 
     #[test]
@@ -124,20 +108,20 @@ mod tests {
         // Two rows of five pixels; the crop of 2 x 2 starts at column round(1.5) = 2 (half to even).
         let shape = Shape { c: 3, h: 2, w: 5 };
         let pixels: Vec<u8> = (0..30).collect();
-        let cropped = fit(None, Some(2)).apply_raw(&pixels, shape).unwrap();
+        let (cropped, _) = fit(None, Some(2)).apply(&pixels, shape).unwrap();
         assert_eq!(cropped, [2, 3, 7, 8, 12, 13, 17, 18, 22, 23, 27, 28]);
     }
 
     #[test]
     fn constant_image_stays_constant_when_resized() {
         let shape = Shape { c: 1, h: 4, w: 6 };
-        let out = fit(Some(8), Some(8)).apply_raw(&[77; 24], shape).unwrap();
+        let (out, _) = fit(Some(8), Some(8)).apply(&[77; 24], shape).unwrap();
         assert_eq!(out, [77; 64]);
     }
 
     #[test]
     fn zero_length_is_refused() {
-        let transform = Transform { resize: Some(0), crop: None, mean: vec![], std: vec![] };
+        let transform = Transform { resize: Some(0), ..Transform::plain(&[], &[]) };
         assert!(Fit::new(&transform).unwrap_err().to_string().contains("resize"));
     }
 }

@@ -125,7 +125,7 @@ mod tests {
     use image::{Rgb, RgbImage};
 
     fn transform(resize: Option<usize>, crop: Option<usize>) -> Transform {
-        Transform { resize, crop, mean: vec![0.5; 3], std: vec![0.5; 3] }
+        Transform { resize, crop, ..Transform::plain(&[0.5; 3], &[0.5; 3]) }
     }
 
     /// Two classes with two images each, of one colour; `wide` pixels wide and 4 high.

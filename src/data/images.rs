@@ -74,7 +74,7 @@ impl Images {
     /// memory cost stays; images in files have been given their transform when they were listed.
     ///
     /// # Errors
-    /// When the crop is larger than the images, or images that are neither grey nor RGB should change size.
+    /// When the crop is larger than the images.
     pub(super) fn fitted(mut self, transform: &Transform) -> Result<Self> {
         let wanted = Fit::new(transform)?;
         if let Store::Memory { shape, fit, .. } = &mut self.store
@@ -83,9 +83,6 @@ impl Images {
             let (h, w) = wanted
                 .size(shape.h, shape.w)
                 .map_err(|reason| Error::bad_value("crop", transform.crop.unwrap_or_default(), reason))?;
-            if shape.c != 1 && shape.c != 3 {
-                return Err(Error::bad_value("channels", shape.c, "expected 1 or 3 to resize or crop"));
-            }
             *fit = Some(wanted);
             self.shape = Shape { c: shape.c, h, w };
         }
@@ -130,8 +127,10 @@ impl Images {
                 let length = shape.elements();
                 let raw = &pixels[index * length..(index + 1) * length];
                 let Some(fit) = fit else { return Ok(Cow::Borrowed(raw)) };
-                let fitted = fit.apply_raw(raw, *shape);
-                fitted.map(Cow::Owned).ok_or_else(|| Error::Failed(format!("image {index} cannot be resized")))
+                let fitted = fit.apply(raw, *shape);
+                fitted
+                    .map(|(pixels, _)| Cow::Owned(pixels))
+                    .map_err(|reason| Error::Failed(format!("image {index}: {reason}")))
             }
             Store::Files { paths, fit } => {
                 let path = &paths[index];
@@ -177,9 +176,9 @@ pub(super) fn decode(path: &Path, fit: Fit) -> Result<(Vec<u8>, Shape)> {
     let image = reader
         .decode()
         .map_err(|source| Error::bad_file(path, format!("expected a JPEG or PNG image, found: {source}")))?;
-    let image = fit.apply(image).map_err(|reason| Error::bad_file(path, reason))?;
     let shape = Shape { c: 3, h: image.height() as usize, w: image.width() as usize };
-    Ok((planes(image, 3), shape))
+    let fitted = fit.apply(&planes(image), shape);
+    fitted.map_err(|reason| Error::bad_file(path, reason))
 }
 
 #[cfg(test)]
@@ -189,7 +188,7 @@ mod tests {
     const SHAPE: Shape = Shape { c: 1, h: 2, w: 3 };
 
     fn transform(crop: Option<usize>) -> Transform {
-        Transform { resize: None, crop, mean: vec![0.5], std: vec![0.5] }
+        Transform { crop, ..Transform::plain(&[0.5], &[0.5]) }
     }
 
     #[test]

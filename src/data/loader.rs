@@ -147,7 +147,7 @@ mod tests {
     use crate::network::Shape;
 
     fn transform(crop: Option<usize>) -> Transform {
-        Transform { resize: None, crop, mean: vec![0.5], std: vec![0.5] }
+        Transform { crop, ..Transform::plain(&[0.5], &[0.5]) }
     }
 
     /// `count` images of 4 x 4 pixels, each with pixel values of its own.

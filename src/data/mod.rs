@@ -17,6 +17,7 @@ mod loader;
 mod normalize;
 mod packed;
 mod prefetch;
+mod resample;
 mod source;
 mod split;
 

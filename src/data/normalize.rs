@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     fn transform(mean: &[f32], std: &[f32]) -> Transform {
-        Transform { resize: None, crop: None, mean: mean.into(), std: std.into() }
+        Transform::plain(mean, std)
     }
 
     #[test]

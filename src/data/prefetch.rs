@@ -87,7 +87,7 @@ mod tests {
         let pixels = (0..900).map(|k| (k % 256) as u8).collect();
         let images = Arc::new(Images::new(pixels, labels, Shape { c: 1, h: 3, w: 3 }, names).unwrap());
         let weak = Arc::downgrade(&images);
-        let transform = Transform { resize: None, crop: None, mean: vec![0.5], std: vec![0.5] };
+        let transform = Transform::plain(&[0.5], &[0.5]);
         let loader = Loader::new(images, (0..100).collect(), &transform, 8).unwrap();
         (loader.for_training(Seed::new(1), Some(Augment { padding: 1, flip: true })), weak)
     }

@@ -57,18 +57,17 @@ impl DataSource {
 
     /// The usual input transform of the data set: for `idx` MNIST's constants, for `imagefolder` ImageNet's.
     pub fn transform(&self) -> Transform {
-        let plain =
-            |mean: &[f32], std: &[f32]| Transform { resize: None, crop: None, mean: mean.into(), std: std.into() };
         match self {
-            Self::FashionMnistMini => plain(&[0.2860], &[0.3530]),
-            Self::Idx(_) => plain(&[0.1307], &[0.3081]),
-            Self::Cifar10(_) => {
-                plain(&[0.491_399_68, 0.482_158_41, 0.446_530_9], &[0.247_032_23, 0.243_485_13, 0.261_587_84])
-            }
+            Self::FashionMnistMini => Transform::plain(&[0.2860], &[0.3530]),
+            Self::Idx(_) => Transform::plain(&[0.1307], &[0.3081]),
+            Self::Cifar10(_) => Transform::plain(
+                &[0.491_399_68, 0.482_158_41, 0.446_530_9],
+                &[0.247_032_23, 0.243_485_13, 0.261_587_84],
+            ),
             Self::ImageFolder(_) => Transform {
                 resize: Some(256),
                 crop: Some(224),
-                ..plain(&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225])
+                ..Transform::plain(&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225])
             },
         }
     }

@@ -73,7 +73,8 @@ pub fn onnx_file(
     });
     let formats = serde_json::Value::Array(formats.collect());
     let transform = serde_json::json!({
-        "resize": network.transform.resize, "crop": network.transform.crop,
+        "resize": network.transform.resize, "interpolation": network.transform.interpolation,
+        "crop": network.transform.crop,
         "mean": network.transform.mean, "std": network.transform.std,
     });
     let mut metadata = facts.to_vec();

@@ -134,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn uneven_padding_lies_at_the_bottom_and_right() {
+        // A 4x4 ramp of 0 to 15 under a 3x3 kernel of ones, stride 2, one zero row and column at the end: TensorFlow's SAME.
+        let options = (tch::Kind::Float, tch::Device::Cpu);
+        let (x, w) = (Tensor::arange(16, options).view([1, 1, 4, 4]), Tensor::ones([1, 1, 3, 3], options));
+        for groups in [1, 4] {
+            let (x, w) = (x.repeat([1, groups, 1, 1]), w.repeat([groups, 1, 1, 1]));
+            let c = groups as usize;
+            let conv = Conv { c_in: c, c_out: c, kernel: 3, stride: 2, padding: 0, extra_end: 1, groups: c };
+            // Windows over rows 0-2 or 2-3 and columns likewise: nine, six, six and four pixels.
+            let expected = Tensor::from_slice(&[45_f32, 39., 66., 50.]).view([1, 1, 2, 2]).repeat([1, groups, 1, 1]);
+            assert_eq!(convolution(&x, &w, None, conv), expected);
+        }
+    }
+
+    #[test]
     fn padded_shortcut_takes_every_second_pixel_and_centres_the_channels() {
         let x = Tensor::arange(16, (tch::Kind::Float, tch::Device::Cpu)).view([1, 1, 4, 4]);
         let y = padded_shortcut(&x, 2, Shape { c: 3, h: 2, w: 2 });

@@ -104,7 +104,8 @@ impl Graph {
 
     /// A convolution with bias whose windows touch but do not overlap, and nothing behind it.
     pub(super) fn patches(&mut self, name: String, from: Source, c_out: usize, side: usize) -> Source {
-        let conv = Conv { c_in: self.shape(from).c, c_out, kernel: side, stride: side, padding: 0, extra_end: 0, groups: 1 };
+        let conv =
+            Conv { c_in: self.shape(from).c, c_out, kernel: side, stride: side, padding: 0, extra_end: 0, groups: 1 };
         self.push(LayerSpec { bias: true, ..self.layer(name, Op::Conv(conv), vec![from]) })
     }
 

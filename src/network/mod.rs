@@ -16,9 +16,9 @@ mod shapes;
 mod small_resnet;
 mod spec;
 mod tf_form;
+mod transform;
 mod vit;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
-pub use spec::{
-    Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON, Transform,
-};
+pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON};
+pub use transform::{Interpolation, Transform};

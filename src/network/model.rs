@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Network, Shape, Transform, efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
+use super::{Interpolation, Network, Shape, Transform, efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -216,21 +216,23 @@ impl ModelSpec {
             }
             _ => (mean, std),
         };
+        let plain = Transform::plain(&mean, &std);
+        let fitted = |resize| Transform { resize: Some(resize), crop: Some(input.h), ..plain.clone() };
         match self.model {
-            _ if self.is_small() => Transform { resize: None, crop: None, mean, std },
-            ModelName::SmallResnet { .. } => Transform { resize: None, crop: None, mean, std },
+            _ if self.is_small() => plain,
+            ModelName::SmallResnet { .. } => plain,
             // timm: a crop of nine tenths; the weights of ViT itself want pixels between -1 and 1.
             ModelName::Vit { deit, .. } => {
-                let resize = Some((input.h as f64 / 0.9) as usize);
-                let (mean, std) = if deit { (mean, std) } else { (vec![0.5; input.c], vec![0.5; input.c]) };
-                Transform { resize, crop: Some(input.h), mean, std }
+                let fitted =
+                    Transform { interpolation: Interpolation::Bicubic, ..fitted((input.h as f64 / 0.9) as usize) };
+                let half = vec![0.5; input.c];
+                if deit { fitted } else { Transform { mean: half.clone(), std: half, ..fitted } }
             }
             ModelName::Resnet { .. } | ModelName::MobilenetV2 => {
-                let resize = (input.h as f64 * 256.0 / 224.0).round() as usize;
-                Transform { resize: Some(resize), crop: Some(input.h), mean, std }
+                fitted((input.h as f64 * 256.0 / 224.0).round() as usize)
             }
             ModelName::EfficientnetLite { .. } => {
-                Transform { resize: Some(input.h + efficientnet_lite::MARGIN), crop: Some(input.h), mean, std }
+                Transform { interpolation: Interpolation::Bicubic, ..fitted(input.h + efficientnet_lite::MARGIN) }
             }
         }
     }
@@ -321,6 +323,16 @@ mod tests {
         let with = |width| build(&ModelSpec { width, ..ModelSpec::new(ModelName::SmallResnet { depth: 8 }) });
         assert!(with(0.05).is_ok() && with(16.0).is_ok());
         assert!(with(0.049).is_err() && with(16.1).is_err() && with(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn efficientnet_lite_is_prepared_as_tensorflow_does() {
+        let transform = build(&ModelSpec::new("efficientnet_lite3".parse().unwrap())).unwrap().transform;
+        assert_eq!((transform.resize, transform.crop), (Some(312), Some(280)));
+        assert_eq!(transform.interpolation, Interpolation::Bicubic);
+        // (127 - mean) / std is exactly 0, 255 gives 1, for pixels of 0 to 255.
+        let normal = |pixel: f32| (pixel / 255.0 - transform.mean[2]) / transform.std[2];
+        assert!(normal(127.0).abs() < 1e-6 && (normal(255.0) - 1.0).abs() < 1e-6, "{transform:?}");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::formats::Format;
 use crate::formats::Granularity;
 use crate::formats::QuantSpec;
 
+use super::Transform;
+
 /// Size of one image, feature map or sequence, without the batch. The tokens of a transformer are a map of width 1: `c`
 /// features of `h` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,19 +211,6 @@ impl LayerSpec {
     pub fn stored_bias(&self) -> Option<usize> {
         (self.bias || self.norm.is_some()).then_some(self.output.c)
     }
-}
-
-/// How a user's image becomes the network's input.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transform {
-    /// Length the shorter side is resized to before the crop; `None` leaves the image as it is.
-    pub resize: Option<usize>,
-    /// Side of the centre crop; `None` keeps the whole image.
-    pub crop: Option<usize>,
-    /// Mean a channel, for pixels scaled to `[0, 1]`.
-    pub mean: Vec<f32>,
-    /// Standard deviation a channel, likewise.
-    pub std: Vec<f32>,
 }
 
 /// A network: layers in execution order; the last one gives the logits.

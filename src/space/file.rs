@@ -80,6 +80,12 @@ pub struct SpaceFile {
     /// Blocks of a transformer; 12 when not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Mean of each channel, for pixels in `[0, 1]`; the model's usual one when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub std: Option<Vec<f32>>,
     /// What `--data` is when the command line does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,

@@ -1,4 +1,4 @@
-//! What the command line changes about a space: `--formats`, `--forbid`, `--pin`.
+//! What the command line changes about a space: `--formats`, `--forbid`, `--pin`, `--mean`, `--std`.
 
 use crate::error::Error;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::formats::Format;
 use super::SpaceFile;
 
 /// Changes to a [`SpaceFile`], as the command line gives them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Replaces the space's formats when not empty.
     pub formats: Vec<String>,
@@ -15,6 +15,10 @@ pub struct Overrides {
     pub forbid: Vec<String>,
     /// `PATTERN=FORMAT`, as in `layer4.*=int8`.
     pub pins: Vec<String>,
+    /// Mean of each channel, instead of the model's.
+    pub mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel, likewise.
+    pub std: Option<Vec<f32>>,
 }
 
 impl Overrides {
@@ -41,6 +45,8 @@ impl Overrides {
                 .ok_or_else(|| Error::bad_value("--pin", pin, "PATTERN=FORMAT, as in `layer4.*=int8`"))?;
             file.pins.push((pattern.trim().to_owned(), format_of("--pin", format)?));
         }
+        file.mean = self.mean.clone().or(file.mean);
+        file.std = self.std.clone().or(file.std);
         file.check()?;
         Ok(file)
     }
@@ -53,10 +59,13 @@ fn format_of(key: &str, name: &str) -> Result<Format> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::Space;
 
     fn with(formats: &[&str], forbid: &[&str], pins: &[&str]) -> Result<SpaceFile> {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Overrides { formats: own(formats), forbid: own(forbid), pins: own(pins) }.apply(SpaceFile::demo()?)
+        let overrides =
+            Overrides { formats: own(formats), forbid: own(forbid), pins: own(pins), ..Overrides::default() };
+        overrides.apply(SpaceFile::demo()?)
     }
 
     #[test]
@@ -65,6 +74,17 @@ mod tests {
         assert_eq!(file.weight_choices(), [Format::Int(4), Format::Int(8)]);
         assert_eq!(file.pins, [("layer3.*".to_owned(), Format::Int(8))]);
         assert_eq!(with(&[], &[], &[]).unwrap(), SpaceFile::demo().unwrap());
+    }
+
+    #[test]
+    fn a_normalisation_of_ones_own_reaches_the_networks() {
+        let overrides = Overrides { mean: Some(vec![0.25]), std: Some(vec![0.125]), ..Overrides::default() };
+        let space = Space::new(overrides.apply(SpaceFile::demo().unwrap()).unwrap()).unwrap();
+        let transform = space.network(&space.widest().0).transform;
+        assert_eq!((transform.mean, transform.std), (vec![0.25], vec![0.125]));
+        let wrong = Overrides { mean: Some(vec![0.25; 3]), ..Overrides::default() };
+        let message = Space::new(wrong.apply(SpaceFile::demo().unwrap()).unwrap()).unwrap_err().to_string();
+        assert!(message.contains("mean") && message.contains("1 finite numbers"), "{message}");
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl Space {
     /// When the file's values do not fit together, a pin matches no layer, or nothing is left to decide.
     pub fn new(file: SpaceFile) -> Result<Self> {
         file.check()?;
-        let network = build(&file.model_spec())?;
+        let mut network = build(&file.model_spec())?;
+        let channels = network.input.c;
+        network.transform.renormalise(file.mean.as_deref(), file.std.as_deref(), channels)?;
         let (decisions, fixed) = decisions(&file, &network)?;
         if decisions.is_empty() {
             return Err(Error::bad_value("formats", "all fixed", "the space must leave at least one format open"));
