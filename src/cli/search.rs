@@ -16,6 +16,7 @@ use crate::engine::Settings;
 use crate::engine::check_search;
 use crate::engine::run_search;
 use crate::error::{Error, Result};
+use crate::network::ModelName;
 use crate::search::EntropyShape;
 use crate::space::Overrides;
 use crate::space::SpaceFile;
@@ -110,18 +111,18 @@ pub struct TrainingArgs {
     /// Learn the clips of activations (LSQ) instead of recording their ranges
     #[arg(long)]
     pub learned_ranges: bool,
-    /// Highest learning rate
-    #[arg(long, default_value_t = TrainConfig::default().lr)]
-    pub lr: f64,
+    /// Highest learning rate [default: 0.2; for transformers 0.05]
+    #[arg(long)]
+    pub lr: Option<f64>,
 }
 
 impl TrainingArgs {
-    /// As the engine takes it.
-    pub fn config(&self) -> TrainConfig {
+    /// As the engine takes it, for a network of this model.
+    pub fn config(&self, model: ModelName) -> TrainConfig {
         TrainConfig {
             epochs: self.epochs,
             batch: self.batch,
-            lr: self.lr,
+            lr: self.lr.unwrap_or(TrainConfig::usual_rate(model)),
             learned_ranges: self.learned_ranges,
             ..TrainConfig::default()
         }
@@ -234,12 +235,12 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         seed: common.seed,
         threads: common.thread_count()?,
         device: common.device.clone(),
+        train: args.training.config(space.model),
         space,
         data,
         validation: args.validation,
         algorithm: args.algorithm,
         random_baseline,
-        train: args.training.config(),
         sandwich: args.sandwich,
         evaluations: args.evaluations,
         population: args.population,

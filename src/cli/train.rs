@@ -46,7 +46,7 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
         data: args.network.data.clone(),
         validation: args.validation,
         calibration: 256,
-        train: args.training.config(),
+        train: args.training.config(network.model.parse()?),
     };
     let session = common.session(common.thread_count()?, None)?;
     let name = format!("{}-train", network.model);

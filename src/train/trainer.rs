@@ -10,6 +10,7 @@ use crate::models::Pass;
 use crate::models::Statistics;
 use crate::models::Weights;
 use crate::models::forward;
+use crate::network::ModelName;
 use crate::network::Network;
 
 /// How weights are trained.
@@ -47,6 +48,15 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// The highest learning rate that a model trains well with. The small transformer of the shipped space stays near chance at
+    /// 0.2 (loss 2.3 after 150 steps, against 1.5 at 0.05).
+    pub fn usual_rate(model: ModelName) -> f64 {
+        match model {
+            ModelName::Vit { .. } => 0.05,
+            _ => Self::default().lr,
+        }
+    }
+
     /// Refuses values that cannot train.
     ///
     /// # Errors
