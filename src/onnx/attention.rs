@@ -78,7 +78,7 @@ fn heads_of(
 
 /// `x / 2 (1 + erf(x / sqrt 2))`.
 pub(super) fn gelu(graph: &mut Graph, x: &str, output: &str) -> String {
-    let part = |leaf: &str| format!("{output}_{leaf}");
+    let part = |leaf: &str| format!("{output}_gelu_{leaf}");
     let [root, one, half] = [("root", std::f32::consts::SQRT_2), ("one", 1.0), ("half", 0.5)]
         .map(|(leaf, value)| graph.floats(&part(leaf), &[], &[value]));
     let scaled = graph.node("Div", &[x, &root], &part("scaled"), vec![]);
