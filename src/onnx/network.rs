@@ -114,7 +114,8 @@ impl Writer<'_> {
     }
 
     /// A dequantized integer tensor for a layer whose weights are no integers, by Cast, Sub and Mul: where ONNX Runtime sees
-    /// DequantizeLinear in front of such a layer, it quantizes the weights to int8 on its own.
+    /// DequantizeLinear in front of such a layer, it quantizes the weights to int8 on its own. (Two such tensors in front of
+    /// a product it multiplies as integers, with other results than in float32.)
     fn hidden(&mut self, x: &str, source: Source, output: &str) -> String {
         let quantized = x.strip_suffix("_dequantized").map(|stem| format!("{stem}_quantized"));
         match (quantized, self.stored.network.point(source), self.stored.scale(source)) {
@@ -137,7 +138,8 @@ impl Writer<'_> {
     fn operator(&mut self, index: usize, layer: &LayerSpec, output: &str) -> Result<String> {
         let mut x = self.read(layer.inputs[0]);
         let arrays = self.stored.layers[index].as_ref();
-        if arrays.is_some_and(|arrays| !arrays.weight.spec.format.is_integer()) {
+        let beside_float = arrays.is_some_and(|arrays| !arrays.weight.spec.format.is_integer());
+        if beside_float || matches!(layer.op, Op::AttentionValues { .. }) {
             x = self.hidden(&x, layer.inputs[0], output);
         }
         Ok(match (layer.op, arrays) {
@@ -154,7 +156,8 @@ impl Writer<'_> {
             }
             (Op::Linear { .. }, Some(arrays)) if layer.output.h * layer.output.w > 1 => {
                 let (weight, bias) = self.arrays(layer, arrays)?;
-                attention::linear(&mut self.graph, &x, &weight, &bias, output)
+                let sizes = [layer.output.h, self.stored.network.shape(layer.inputs[0]).c, layer.output.c];
+                attention::linear(&mut self.graph, [&x, &weight, &bias], sizes, output)
             }
             (Op::Linear { .. }, Some(arrays)) => {
                 let flat = self.graph.node("Flatten", &[&x], &format!("{output}_flat"), vec![int("axis", 1)]);
