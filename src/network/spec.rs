@@ -133,7 +133,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Number of parameters that stay in float32, one row of them a token or one for all.
+    /// Shape of the parameters that stay in float32 in every format: a row for each token, or one for all.
     pub fn float_shape(&self, output: Shape) -> Option<Vec<usize>> {
         match self {
             Self::Embed => Some(vec![output.h, output.c]),
