@@ -22,7 +22,7 @@ pub enum Error {
         what: String,
     },
     /// A value the user gave is not usable.
-    #[error("{key} `{value}`: {expected}")]
+    #[error("{key}{}: {expected}", quoted(value))]
     BadValue {
         /// The option, field or argument.
         key: String,
@@ -74,6 +74,11 @@ impl Error {
         Self::bad_value(key, value, expected)
     }
 
+    /// An option that was not given and has no default.
+    pub fn missing_option(key: &str, expected: &str) -> Self {
+        Self::bad_value(key, "", expected)
+    }
+
     /// Exit code: 1 failed while running, 2 bad usage or data, 3 nothing feasible, 4 unverified, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -95,6 +100,11 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(similarity, _)| *similarity >= 0.7)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// A value as messages show it; nothing where there is none.
+fn quoted(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" `{value}`") }
 }
 
 #[cfg(test)]

@@ -222,13 +222,13 @@ fn a_description_that_disagrees_with_its_weights_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 14, rng_seed: RngSeed::Fixed(2), ..ProptestConfig::default() })]
 
     /// RON -> evaluation -> export -> reload changes nothing, for networks of every shipped space.
     #[test]
-    fn a_network_survives_description_export_and_reload(space in 0_usize..6, seed in any::<u64>()) {
+    fn a_network_survives_description_export_and_reload(space in 0_usize..7, seed in any::<u64>()) {
         let names = ["resnet8_fashion", "resnet20_cifar10", "mobilenet_v2_fashion", "resnet18_imagenet", "resnet50_imagenet",
-            "mobilenet_v2_imagenet"];
+            "mobilenet_v2_imagenet", "vit_fashion"];
         let space = shipped(&format!("{}.ron", names[space]));
         let genome = space.genome_choices().unwrap().random(&mut Seed::new(seed).rng());
         let network = space.network(&genome.0);

@@ -70,7 +70,7 @@ impl ReadyArgs {
 
     fn ready(&self, network: &Network, data: &DataSource, session: &Session, common: &Common) -> Result<Folded> {
         let path =
-            self.weights.as_ref().ok_or_else(|| Error::bad_value("--weights", "", "name the file of weights"))?;
+            self.weights.as_ref().ok_or_else(|| Error::missing_option("--weights", "name the file of weights"))?;
         let file = checkpoint::read(path)?;
         if file.metadata.contains_key("arrays_sha256") {
             return Err(Error::bad_file(path, "is a packed network; name it with --config instead of --weights"));

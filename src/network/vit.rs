@@ -3,6 +3,7 @@
 //!
 //! Inputs of at most 64 pixels are cut into patches of 4 pixels instead of 16. Names stay the same.
 
+use crate::error::Error;
 use crate::error::Result;
 
 use super::graph::Graph;
@@ -17,7 +18,7 @@ const EXPANSION: usize = 4;
 /// The layers of the network.
 ///
 /// # Errors
-/// When a shortcut kind or a TensorFlow form is asked for, or the input is smaller than a patch.
+/// When a shortcut kind or a TensorFlow form is asked for, or patches do not fill the input.
 pub(super) fn expand(spec: &ModelSpec, size: VitSize) -> Result<Network> {
     spec.refuse_tf_form()?;
     spec.refuse_shortcut()?;
@@ -30,6 +31,12 @@ pub(super) fn expand(spec: &ModelSpec, size: VitSize) -> Result<Network> {
     let features = heads * ((features as f64 * spec.width / heads as f64).round() as usize).max(1);
     let mut graph = Graph::new(spec.input());
     let side = if spec.is_small() { 4 } else { 16 };
+    for length in [graph.shape(Source::Input).h, graph.shape(Source::Input).w] {
+        if !length.is_multiple_of(side) {
+            let hint = format!("{} cuts images into patches of {side} pixels: a multiple of that", spec.model);
+            return Err(Error::bad_value("resolution", length, hint));
+        }
+    }
     let map = graph.patches("patch_embed.proj".to_owned(), Source::Input, features, side);
     let mut x = graph.plain("pos_embed".to_owned(), Op::Embed, vec![map]);
     for block in 0..spec.depth.unwrap_or(BLOCKS) {
@@ -154,6 +161,8 @@ mod tests {
         let network = build(&spec).unwrap();
         assert_eq!(network.parameters()["pos_embed"], [1, 50, 96]);
         assert_eq!(network.weighted().len(), 1 + 4 * 4 + 1);
+        let cut = build(&ModelSpec { resolution: Some(30), ..spec }).unwrap_err().to_string();
+        assert!(cut.contains("resolution `30`") && cut.contains("patches of 4"), "{cut}");
         let deep = ModelSpec { depth: Some(2), ..ModelSpec::new("resnet20".parse().unwrap()) };
         assert!(build(&deep).unwrap_err().to_string().contains("depth"));
     }

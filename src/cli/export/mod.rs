@@ -115,7 +115,7 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
     if !(0.0..=100.0).contains(&args.tolerance) {
         return Err(Error::bad_value("--tolerance", args.tolerance, "must be from 0 to 100 points"));
     }
-    let path = common.out.as_deref().ok_or_else(|| Error::bad_value("--out", "", "name the file to write"))?;
+    let path = common.out.as_deref().ok_or_else(|| Error::missing_option("--out", "name the file to write"))?;
     let weights = (args.to != Target::Onnx).then(|| path.with_extension("safetensors"));
     for path in [Some(path), weights.as_deref()].into_iter().flatten() {
         if path.exists() && !common.force {
