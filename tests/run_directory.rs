@@ -103,6 +103,12 @@ fn wrong_words_are_answered_with_the_nearest_right_ones() {
         (vec!["search", "--forbid", "in8"], "int8"),
         (vec!["eval", "--model", "resnet21", "--weights", "x"], "resnet20"),
         (vec!["cost", "--model", "resnet20", "--format", "int9"], "int8"),
+        (vec!["search", "--targets", "0.5"], "--algorithm fliqs"),
+        (vec!["search", "--no-uniform"], "--algorithm fliqs"),
+        (vec!["search", "--algorithm", "fliqs", "--evaluations", "9"], "--algorithm nsga2"),
+        (vec!["eval", "--model", "resnet20", "--weights", "x", "--out", "y"], "--out"),
+        (vec!["report", "runs/x", "--seed", "1"], "--seed"),
+        (vec!["doctor", "--device", "cuda:99"], "cuda:99"),
     ] {
         let (code, message) = error_of(&arguments);
         assert_eq!(code, 2, "{message}");
@@ -119,6 +125,17 @@ fn weights_of_another_model_are_refused_by_name() {
     let (code, message) = error_of(&["eval", "--model", "resnet8", "--weights", path.to_str().unwrap()]);
     assert_eq!(code, 2);
     assert!(message.contains("conv1.weight") && message.contains("other.safetensors"), "{message}");
+}
+
+#[test]
+fn a_training_that_cannot_start_leaves_no_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (empty, out) = (scratch.path().join("empty.pth"), scratch.path().join("run"));
+    std::fs::write(&empty, "").unwrap();
+    let (code, message) =
+        error_of(&["train", "--model", "resnet8", "--from", empty.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(message.contains("empty.pth") && !out.exists(), "{message}");
 }
 
 #[test]

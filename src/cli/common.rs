@@ -17,9 +17,9 @@ use crate::interrupt;
 /// Options of every verb.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// Root of all random streams
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    /// Root of all random streams [default: 0]
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
     /// Folder of the run [default: runs/SPACE-N]; for export the file to write
     #[arg(long, global = true, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -44,6 +44,11 @@ pub struct Common {
 }
 
 impl Common {
+    /// The seed: as given, or 0.
+    pub fn root(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// Number of threads: as given, or one a core.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Common;
 use super::common::print;
+use crate::engine::device;
 use crate::error::Result;
 use crate::formats::Format;
 
@@ -16,8 +17,9 @@ pub struct DoctorArgs {}
 /// Prints what this installation has.
 ///
 /// # Errors
-/// stdout cannot be written.
+/// A `--device` that is not there; stdout cannot be written.
 pub fn run(_args: &DoctorArgs, common: &Common) -> Result<()> {
+    device(&common.device)?;
     let cuda = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let folder = env!("BITFRONT_LIBTORCH");

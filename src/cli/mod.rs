@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use common::Common;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Finds the best quantized network for a device.
 ///
@@ -69,12 +69,34 @@ pub enum Verb {
     Doctor(doctor::DoctorArgs),
 }
 
+impl Verb {
+    /// Whether the verb writes what `--out` names, and whether it draws random numbers under `--seed`.
+    fn takes(&self) -> (bool, bool) {
+        match self {
+            Self::Search(_) | Self::Train(_) => (true, true),
+            Self::Export(args) => (true, args.run.is_none()),
+            Self::Eval(_) | Self::Bench(_) => (false, true),
+            Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
+        }
+    }
+}
+
 /// Runs a parsed command line.
 ///
 /// # Errors
 /// Whatever the verb fails with.
 pub fn run(cli: &Cli) -> Result<()> {
     let common = &cli.common;
+    let (writes, draws) = cli.verb.takes();
+    for (option, given, taken) in [
+        ("--out", common.out.is_some(), writes),
+        ("--force", common.force, writes),
+        ("--seed", common.seed.is_some(), draws),
+    ] {
+        if given && !taken {
+            return Err(Error::bad_value(option, "", "has no effect on this command"));
+        }
+    }
     match &cli.verb {
         Verb::Search(args) => search::run(args, common),
         Verb::Resume(args) => search::resume(args, common),

@@ -80,7 +80,7 @@ impl ReadyArgs {
         report.check(self.allow_missing, path)?;
         let mut arrays = file.arrays;
         if !report.missing.is_empty() {
-            let fresh = Weights::initialised(network, Seed::new(common.seed), session.device).to_arrays();
+            let fresh = Weights::initialised(network, Seed::new(common.root()), session.device).to_arrays();
             arrays.extend(fresh.into_iter().filter(|(name, _)| report.missing.contains(name)));
             session.say(&format!("missing, at their initial values: {}", report.missing.join(", ")));
         }
@@ -88,7 +88,7 @@ impl ReadyArgs {
         let images = |augmented| calibration_images(data, network, self.calibration, session.device, augmented);
         let ranges = if is_quantized(network) { images(None)? } else { vec![] };
         let statistics =
-            if self.reestimate { images(Some(Seed::new(common.seed).child("statistics")))? } else { vec![] };
+            if self.reestimate { images(Some(Seed::new(common.root()).child("statistics")))? } else { vec![] };
         Ok(prepare(network, &weights, Evaluation { statistics: &statistics, ranges: &ranges }))
     }
 }

@@ -49,27 +49,27 @@ pub struct SearchArgs {
     /// How to search: nsga2, random or fliqs
     #[arg(long, default_value = "nsga2")]
     pub algorithm: Algorithm,
-    /// fliqs: target costs as shares of the int8 cost, one training each
-    #[arg(long, value_delimiter = ',', value_name = "SHARES", default_value = "0.35,0.5,0.75")]
-    pub targets: Vec<f64>,
-    /// fliqs: how the entropy penalty grows: cosine, linear, constant, heaviside or none
-    #[arg(long, value_name = "SHAPE", default_value = "cosine")]
-    pub entropy: EntropyShape,
-    /// fliqs: weight of the cost in the reward
-    #[arg(long, default_value_t = OneShotConfig::default().beta)]
-    pub beta: f64,
+    /// fliqs: target costs as shares of the int8 cost, one training each [default: 0.35,0.5,0.75]
+    #[arg(long, value_delimiter = ',', value_name = "SHARES")]
+    pub targets: Option<Vec<f64>>,
+    /// fliqs: how the entropy penalty grows: cosine, linear, constant, heaviside or none [default: cosine]
+    #[arg(long, value_name = "SHAPE")]
+    pub entropy: Option<EntropyShape>,
+    /// fliqs: weight of the cost in the reward [default: 1]
+    #[arg(long)]
+    pub beta: Option<f64>,
     /// fliqs: leave out the trainings of the uniform formats
     #[arg(long)]
     pub no_uniform: bool,
-    /// Also run a random search with as many evaluations
+    /// nsga2: also run a random search with as many evaluations
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<Algorithm>,
-    /// Candidates to evaluate
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub evaluations: usize,
-    /// Candidates a generation
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub population: usize,
+    /// nsga2 and random: candidates to evaluate [default: 200]
+    #[arg(long, value_name = "N")]
+    pub evaluations: Option<usize>,
+    /// nsga2: candidates a generation [default: 20]
+    #[arg(long, value_name = "N")]
+    pub population: Option<usize>,
     /// Time after which training and search stop: 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub time_budget: Option<f64>,
@@ -88,9 +88,9 @@ pub struct SearchArgs {
     /// Standard deviation of each channel, instead of the model's
     #[arg(long, value_delimiter = ',', value_name = "S,...")]
     pub std: Option<Vec<f32>>,
-    /// Random candidates a training step, beside the widest or the narrowest in turn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub sandwich: usize,
+    /// nsga2 and random: random candidates a training step, beside the widest or the narrowest in turn [default: 1]
+    #[arg(long, value_name = "N")]
+    pub sandwich: Option<usize>,
     /// Training images from which a candidate's batch-norm statistics and ranges are taken
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub calibration: usize,
@@ -202,11 +202,35 @@ fn named(error: Error, folder: &RunDirectory) -> Error {
     }
 }
 
+/// Refuses the options of another algorithm, which would have no effect.
+fn refuse_misplaced(args: &SearchArgs) -> Result<()> {
+    let (nsga2, random, fliqs) = (Algorithm::Nsga2, Algorithm::Random, Algorithm::Fliqs);
+    let options: [(&str, bool, &[Algorithm]); 8] = [
+        ("--targets", args.targets.is_some(), &[fliqs]),
+        ("--entropy", args.entropy.is_some(), &[fliqs]),
+        ("--beta", args.beta.is_some(), &[fliqs]),
+        ("--no-uniform", args.no_uniform, &[fliqs]),
+        ("--baseline", args.baseline.is_some(), &[nsga2]),
+        ("--population", args.population.is_some(), &[nsga2]),
+        ("--evaluations", args.evaluations.is_some(), &[nsga2, random]),
+        ("--sandwich", args.sandwich.is_some(), &[nsga2, random]),
+    ];
+    match options.iter().find(|(_, given, takers)| *given && !takers.contains(&args.algorithm)) {
+        None => Ok(()),
+        Some((option, _, takers)) => {
+            let takers: Vec<String> = takers.iter().map(|taker| format!("`--algorithm {taker}`")).collect();
+            let expected = format!("{option} has no effect here; it belongs to {}", takers.join(" and "));
+            Err(Error::bad_value("--algorithm", args.algorithm, expected))
+        }
+    }
+}
+
 /// The settings a command line stands for.
 ///
 /// # Errors
 /// A space or value that cannot be used.
 pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
+    refuse_misplaced(args)?;
     let file = match &args.space {
         Some(path) => SpaceFile::load(path)?,
         None => SpaceFile::demo()?,
@@ -229,10 +253,11 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         Some(Algorithm::Random) => true,
         Some(other) => return Err(Error::bad_value("--baseline", other, "only `random` is a baseline")),
     };
+    let usual = OneShotConfig::default();
     Ok(Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: std::env::args().collect(),
-        seed: common.seed,
+        seed: common.root(),
         threads: common.thread_count()?,
         device: common.device.clone(),
         train: args.training.config(space.model),
@@ -241,14 +266,18 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         validation: args.validation,
         algorithm: args.algorithm,
         random_baseline,
-        sandwich: args.sandwich,
-        evaluations: args.evaluations,
-        population: args.population,
+        sandwich: args.sandwich.unwrap_or(1),
+        evaluations: args.evaluations.unwrap_or(200),
+        population: args.population.unwrap_or(20),
         objective: args.objective,
         constraints: args.constraint.clone(),
-        targets: args.targets.clone(),
+        targets: args.targets.clone().unwrap_or_else(|| vec![0.35, 0.5, 0.75]),
         train_uniform: !args.no_uniform,
-        one_shot: OneShotConfig { entropy: args.entropy, beta: args.beta, ..OneShotConfig::default() },
+        one_shot: OneShotConfig {
+            entropy: args.entropy.unwrap_or(usual.entropy),
+            beta: args.beta.unwrap_or(usual.beta),
+            ..usual
+        },
         time_budget_s: args.time_budget,
         calibration: args.calibration,
     })

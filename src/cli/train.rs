@@ -8,6 +8,7 @@ use super::Common;
 use super::common::print;
 use super::network_choice::NetworkChoice;
 use super::search::TrainingArgs;
+use crate::checkpoint;
 use crate::data::Holdout;
 use crate::engine::RunDirectory;
 use crate::engine::TrainSettings;
@@ -42,7 +43,7 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let network = args.network.network()?;
     let settings = TrainSettings {
-        seed: common.seed,
+        seed: common.root(),
         data: args.network.data.clone(),
         validation: args.validation,
         calibration: 256,
@@ -54,10 +55,12 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     check_training(&settings, &network, &session)?;
     let from =
         args.from.as_ref().map(|path| if path.is_dir() { path.join("supernet.safetensors") } else { path.clone() });
+    // Whatever can be refused is refused before a folder is made, or an old run cleared.
+    let from = from.map(|path| Ok::<_, Error>((checkpoint::read(&path)?, path))).transpose()?;
     let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &format!("{settings:#?}\n"))?;
     session.say(&format!("run: {}", folder.folder().display()));
-    let result = train_single(&settings, &network, from.as_deref(), &folder, &session)?;
+    let result = train_single(&settings, &network, from, &folder, &session)?;
     if common.json {
         let text = serde_json::to_string(&result).map_err(|error| Error::Failed(error.to_string()))?;
         return print(&text);

@@ -1,6 +1,6 @@
 //! `bitfront train`: one network, from scratch or from given weights, tested once at the end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use super::plan::spoken;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::match_names;
 use crate::cost::Convention;
 use crate::cost::Costs;
@@ -61,7 +62,7 @@ pub fn check_training(settings: &TrainSettings, network: &Network, session: &Ses
 pub fn train_single(
     settings: &TrainSettings,
     network: &Network,
-    from: Option<&Path>,
+    from: Option<(Checkpoint, PathBuf)>,
     folder: &RunDirectory,
     session: &Session,
 ) -> Result<SingleResult> {
@@ -84,15 +85,14 @@ pub fn train_single(
     let snapshot = folder.state().join("train.safetensors");
     let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
     let (mut trainer, state) = begin(training, network, settings, steps, session.device)?;
-    if let (Some(path), None) = (from, state) {
-        let mut file = crate::checkpoint::read(path)?;
+    if let (Some((mut file, path)), None) = (from, state) {
         if own != classes {
             let (wanted, fresh) = (network.parameters(), trainer.weights.to_arrays());
             let head = match_names(&wanted, &file).mismatched.into_iter().map(|mismatch| mismatch.name);
             let head: Vec<_> = head.filter(|name| wanted[name][0] == classes).collect();
             file.arrays.extend(fresh.into_iter().filter(|(name, _)| head.contains(name)));
         }
-        match_names(&network.parameters(), &file).check(false, path)?;
+        match_names(&network.parameters(), &file).check(false, &path)?;
         trainer.weights = Weights::from_arrays(network, &file.arrays, session.device)?;
     }
     let how = |error| match error {

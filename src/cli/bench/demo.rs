@@ -43,7 +43,7 @@ pub(super) fn demo_settings(line: &[&str], common: &Common, seed: u64) -> Result
     let Verb::Search(args) = cli.verb else {
         return Err(Error::Failed("the demo is a search".into()));
     };
-    settings(&args, &Common { seed, ..common.clone() })
+    settings(&args, &Common { seed: Some(seed), ..common.clone() })
 }
 
 /// Runs or continues a search in `runs/<name>-seed<N>`; a finished run is only read.
@@ -76,11 +76,11 @@ fn same(a: &Settings, b: &Settings) -> bool {
 /// Whatever a run fails with.
 pub(super) fn run(args: &DemoArgs, common: &Common) -> Result<()> {
     let mut summaries = Vec::new();
-    for seed in common.seed..common.seed + args.seeds.max(1) {
+    for seed in common.root()..common.root() + args.seeds.max(1) {
         let settings = demo_settings(&["--baseline", "random"], common, seed)?;
         summaries.push(run_or_read(&settings, "bench-demo", common)?.0);
     }
-    let mut rng = Seed::new(common.seed).child("bootstrap").rng();
+    let mut rng = Seed::new(common.root()).child("bootstrap").rng();
     let validation = compare(&summaries.iter().map(|run| fronts(run, false)).collect::<Vec<_>>(), &mut rng)?;
     let test = compare(&summaries.iter().map(|run| fronts(run, true)).collect::<Vec<_>>(), &mut rng)?;
     let text = markdown(&summaries, &validation, &test, args);

@@ -66,7 +66,7 @@ struct Line {
 /// Whatever a run fails with.
 pub(super) fn run(args: &FliqsArgs, common: &Common) -> Result<()> {
     let mut lines = Vec::new();
-    for seed in common.seed..common.seed + args.seeds.max(1) {
+    for seed in common.root()..common.root() + args.seeds.max(1) {
         let line = ["--algorithm", "fliqs", "--no-uniform", "--targets", &args.targets, "--epochs", &args.epochs];
         let settings = demo_settings(&line, common, seed)?;
         let (summary, folder) = run_or_read(&settings, "bench-fliqs", common)?;

@@ -169,5 +169,5 @@ fn subject(args: &ExportArgs, session: &Session, common: &Common) -> Result<Subj
     }
     let (described, ready) = args.ready.of(&args.network, session, common)?;
     let test = test_images(&args.network.data, &ready.stored().network, session.device)?;
-    Ok(Subject { ready, described, test, seed: common.seed, member: None })
+    Ok(Subject { ready, described, test, seed: common.root(), member: None })
 }
