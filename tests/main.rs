@@ -3,6 +3,8 @@
 
 /// Checkpoint files of every kind, whole and damaged.
 mod checkpoint;
+/// Supernets of elastic operators.
+mod elastic;
 /// What evaluation and training compute.
 mod evaluation;
 /// Exported files in ONNX Runtime.

@@ -46,7 +46,7 @@ fn assigned(space: &Space, weight: QuantSpec, activation: QuantSpec) -> Network 
 fn survives(space: &Space, stored: &StoredNetwork) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
-    let file = NetworkFile::from_network(&space.model_spec(), &stored.network);
+    let file = NetworkFile::from_network(space.model_spec(), &stored.network);
     let bytes = write_packed(&path, stored, &file, &[]).unwrap();
     let (read_file, read) = read_packed(&path).unwrap();
     assert_eq!(read_file, file);
@@ -91,7 +91,7 @@ fn small_floats_have_the_files_own_types_where_rows_fill_bytes() {
         let ready = ready(&network, &noise(&network, 2));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("net.safetensors");
-        write_packed(&path, ready.stored(), &NetworkFile::from_network(&space.model_spec(), &network), &[]).unwrap();
+        write_packed(&path, ready.stored(), &NetworkFile::from_network(space.model_spec(), &network), &[]).unwrap();
         let arrays = read_raw(&path).unwrap().arrays;
         assert_eq!((arrays["conv1.weight"].dtype, arrays["layer1.0.conv1.weight"].dtype), (first, second), "{format}");
     }
@@ -104,7 +104,7 @@ fn damage_is_named_and_never_becomes_a_network() {
     let network = assigned(&space, QuantSpec::per_channel(int4), QuantSpec::per_tensor(int4));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.safetensors");
-    let file = NetworkFile::from_network(&space.model_spec(), &network);
+    let file = NetworkFile::from_network(space.model_spec(), &network);
     write_packed(&path, ready(&network, &noise(&network, 2)).stored(), &file, &[]).unwrap();
     let whole = read_raw(&path).unwrap();
     let refusal = |edit: &dyn Fn(&mut RawFile)| {
@@ -155,7 +155,7 @@ fn packed_in(folder: &Path) -> String {
     let space = shipped("resnet8_fashion.ron");
     let int4: Format = "int4".parse().unwrap();
     let network = assigned(&space, QuantSpec::per_channel(int4), QuantSpec::per_tensor(int4));
-    let file = NetworkFile::from_network(&space.model_spec(), &network);
+    let file = NetworkFile::from_network(space.model_spec(), &network);
     let path = folder.join("net.safetensors");
     write_packed(&path, ready(&network, &noise(&network, 2)).stored(), &file, &[]).unwrap();
     path.to_str().unwrap().to_owned()
@@ -232,7 +232,7 @@ proptest! {
         let space = shipped(&format!("{}.ron", names[space]));
         let genome = space.genome_choices().unwrap().random(&mut Seed::new(seed).rng());
         let network = space.network(&genome.0);
-        let file = NetworkFile::from_network(&space.model_spec(), &network);
+        let file = NetworkFile::from_network(space.model_spec(), &network);
         let parsed: NetworkFile = ron_text::parse(&file.text().unwrap(), "net.ron").unwrap();
         let network_again = parsed.to_network().unwrap();
         prop_assert_eq!(&network_again, &network);

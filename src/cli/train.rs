@@ -8,9 +8,9 @@ use super::Common;
 use super::common::print;
 use super::network_choice::NetworkChoice;
 use super::search::TrainingArgs;
-use crate::checkpoint;
 use crate::data::Holdout;
 use crate::engine::RunDirectory;
+use crate::engine::StartingWeights;
 use crate::engine::TrainSettings;
 use crate::engine::check_training;
 use crate::engine::train_single;
@@ -53,10 +53,8 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let name = format!("{}-train", network.model);
     RunDirectory::place(common.out.as_deref(), &name, common.force)?;
     check_training(&settings, &network, &session)?;
-    let from =
-        args.from.as_ref().map(|path| if path.is_dir() { path.join("supernet.safetensors") } else { path.clone() });
     // Whatever can be refused is refused before a folder is made, or an old run cleared.
-    let from = from.map(|path| Ok::<_, Error>((checkpoint::read(&path)?, path))).transpose()?;
+    let from = args.from.as_deref().map(StartingWeights::read).transpose()?;
     let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &format!("{settings:#?}\n"))?;
     session.say(&format!("run: {}", folder.folder().display()));

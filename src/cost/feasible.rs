@@ -1,12 +1,12 @@
 //! What a space can reach, found before anything is trained.
 //!
-//! Every cost here grows with the bits of each decision, whatever the other decisions are, so its smallest and largest
+//! Every cost here grows with the bits or size of each decision, whatever the other decisions are, so its smallest and largest
 //! value are found one decision at a time. (Size is not quite monotone in bits, because float32 needs no scales; but it is
 //! a sum over decisions, for which one at a time is exact too.)
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::formats::Format;
+use crate::genome::Genome;
 use crate::space::Space;
 
 use super::{Constraint, Convention, Costs, Metric};
@@ -70,15 +70,10 @@ fn value(space: &Space, convention: Convention, metric: Metric, genome: &[u8]) -
     metric.of(&costs(space, convention, genome))
 }
 
-/// The genome at one end of a cost's range: every decision at its fewest (most) bits, then whatever is better still.
+/// The genome at one end of a cost's range: every decision at its least (most), then whatever is better still.
 fn extreme(space: &Space, convention: Convention, metric: Metric, end: End) -> Vec<u8> {
     let better = |a: f64, b: f64| if end == End::Least { a < b } else { a > b };
-    let by_bits = |choices: &[Format]| {
-        let bits = |option: &usize| f64::from(choices[*option].bits());
-        let pick = |best: usize, other: usize| if better(bits(&other), bits(&best)) { other } else { best };
-        (0..choices.len()).fold(0, pick) as u8
-    };
-    let mut genome: Vec<u8> = space.decisions().iter().map(|decision| by_bits(&decision.choices)).collect();
+    let Genome(mut genome) = if end == End::Least { space.narrowest() } else { space.widest() };
     let Some(mut best) = value(space, convention, metric, &genome) else { return genome };
     for place in 0..genome.len() {
         for option in 0..space.decisions()[place].choices.len() as u8 {

@@ -111,7 +111,8 @@ pub(super) fn finish<'a>(
     };
     let (front, uniform, baseline) = (tested(front), tested(uniform), tested(baseline));
     for member in &front {
-        let file = NetworkFile::from_network(&space.model_spec(), &space.network(&member.row.genome.0)).text()?;
+        let genome = &member.row.genome.0;
+        let file = NetworkFile::from_network(&space.spec_of(genome), &space.network(genome)).text()?;
         folder.write(&folder.front_folder().join(format!("{}.ron", member.row.id)), &file)?;
     }
     folder.write(&folder.uniform(), &tested_text(&uniform)?)?;

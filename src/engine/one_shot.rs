@@ -109,7 +109,7 @@ pub(super) fn run_one_shot(
     folder.write(&folder.folder().join("targets.csv"), &csv_text(&targets, true)?)?;
     let weights = || {
         let device = session.device;
-        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.network(&row.genome.0), device);
+        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.network(&space.widest().0), device);
         Box::new(of) as WeightsOf<'_>
     };
     let summary = finish(settings, folder, session, space, images, &history.rows, &weights, "all targets trained")?;

@@ -93,7 +93,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
         Algorithm::Nsga2 | Algorithm::Random => folder.supernet(),
     };
     let file = crate::checkpoint::read(&path)?;
-    let weights = Weights::from_arrays(&network, &file.arrays, session.device)?;
+    let weights = Weights::from_arrays(&space.network(&space.widest().0), &file.arrays, session.device)?;
     let judging = images.judging.shallow_clone();
     let ready = on_one_thread(|| {
         // Moved in whole: tensors may go to another thread, not be shared with it.
@@ -101,7 +101,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
         prepare(&network, &weights, judging.evaluation())
     })?;
     let test = images.test(&network)?;
-    let described = NetworkFile::from_network(&space.model_spec(), &network);
+    let described = NetworkFile::from_network(&space.spec_of(&member.row.genome.0), &network);
     Ok(Picked { ready, described, id: member.row.id, seed: settings.seed, test_top1: member.test_top1, test })
 }
 

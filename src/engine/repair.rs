@@ -1,4 +1,5 @@
-//! Keeps a search inside its hard limits: proposals above a limit are narrowed until they fit, before any evaluation.
+//! Keeps a search inside its hard limits: proposals above a limit are narrowed until they fit, before any evaluation. Genes
+//! without effect are set, so that no network is evaluated under two genomes.
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +49,7 @@ impl Algorithm for Repaired<'_> {
             if let Some(genome) = self.space.narrowed(&proposal.genome, &order, met) {
                 proposal.genome = genome;
             }
+            proposal.genome = Genome(self.space.canonical(&proposal.genome.0));
         }
         proposals
     }

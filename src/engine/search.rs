@@ -39,6 +39,7 @@ use crate::search::Run;
 use crate::search::StopReason;
 use crate::search::WallClock;
 use crate::seed::Seed;
+use crate::space::Decision;
 use crate::space::NetworkFile;
 use crate::space::Space;
 use crate::train::Ended;
@@ -54,7 +55,7 @@ pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Res
     let space = Space::new(settings.space.clone())?;
     if let Err(error) = check_feasible(&space, Convention::Full, &settings.constraints) {
         let genome = nearest(&space, Convention::Full, &settings.constraints);
-        let file = NetworkFile::from_network(&space.model_spec(), &space.network(&genome)).text()?;
+        let file = NetworkFile::from_network(&space.spec_of(&genome), &space.network(&genome)).text()?;
         let path = place.join("nearest.ron");
         std::fs::create_dir_all(place).map_err(|source| Error::io(place, source))?;
         crate::atomic::write_atomically(&path, |out| std::io::Write::write_all(out, file.as_bytes()))?;
@@ -210,13 +211,20 @@ impl Work<'_> {
         formats.into_iter().filter_map(|format| self.space.uniform(format)).map(Genome).collect()
     }
 
+    /// Where operators are open, the uniform genomes of the smallest: the other end of the front.
+    fn smallest_uniform_genomes(&self) -> Vec<Genome> {
+        let formats = self.space.formats();
+        let smallest = formats.into_iter().filter_map(|format| self.space.uniform_smallest(format)).map(Genome);
+        smallest.filter(|_| !self.space.decisions().iter().all(Decision::is_format)).collect()
+    }
+
     /// The run's own search.
     fn searched(&mut self, history: &mut History) -> Result<StopReason> {
         let choices = self.space.genome_choices()?;
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
             Algorithm::Nsga2 | Algorithm::Fliqs => {
-                let first = self.uniform_genomes().into_iter();
+                let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
                 let first = first.filter(|genome| fits(self.space, &self.settings.constraints, genome)).collect();
                 Box::new(Nsga2::new(choices, self.settings.population)?.starting_with(first)?)
             }

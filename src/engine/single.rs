@@ -13,12 +13,14 @@ use super::plan::spoken;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use crate::checkpoint::Array;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::match_names;
 use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::error::{Error, Result};
 use crate::models::Weights;
+use crate::models::shared_part;
 use crate::network::Network;
 use crate::seed::Seed;
 use crate::train::Ended;
@@ -46,6 +48,40 @@ pub struct SingleResult {
     pub costs: Costs,
 }
 
+/// Weights that a training starts from.
+#[derive(Debug)]
+pub struct StartingWeights {
+    file: Checkpoint,
+    path: PathBuf,
+    /// Whether they are a supernet's, of which a network takes its part.
+    shared: bool,
+}
+
+impl StartingWeights {
+    /// The supernet of the run in the folder `path`, or the weights in the file `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shared = path.is_dir();
+        let path = if shared { path.join("supernet.safetensors") } else { path.to_owned() };
+        Ok(Self { file: crate::checkpoint::read(&path)?, path, shared })
+    }
+
+    /// The part of a supernet that `network` shares; the whole file otherwise.
+    fn of(mut self, network: &Network) -> Self {
+        let head = network.layers.last().map_or("", |layer| layer.name.as_str());
+        for (name, shape) in network.parameters() {
+            // A head for other classes is replaced, not cut.
+            let cut = |whole: &Array| self.shared && (whole.shape.first() == shape.first() || !name.starts_with(head));
+            if let Some(array) = self.file.arrays.get_mut(&name).filter(|whole| cut(whole)) {
+                *array = shared_part(array, &shape);
+            }
+        }
+        self
+    }
+}
+
 /// Refuses what cannot be trained, before anything is written.
 ///
 /// # Errors
@@ -62,7 +98,7 @@ pub fn check_training(settings: &TrainSettings, network: &Network, session: &Ses
 pub fn train_single(
     settings: &TrainSettings,
     network: &Network,
-    from: Option<(Checkpoint, PathBuf)>,
+    from: Option<StartingWeights>,
     folder: &RunDirectory,
     session: &Session,
 ) -> Result<SingleResult> {
@@ -85,7 +121,8 @@ pub fn train_single(
     let snapshot = folder.state().join("train.safetensors");
     let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
     let (mut trainer, state) = begin(training, network, settings, steps, session.device)?;
-    if let (Some((mut file, path)), None) = (from, state) {
+    if let (Some(from), None) = (from, state) {
+        let StartingWeights { mut file, path, .. } = from.of(network);
         if own != classes {
             let (wanted, fresh) = (network.parameters(), trainer.weights.to_arrays());
             let head = match_names(&wanted, &file).mismatched.into_iter().map(|mismatch| mismatch.name);

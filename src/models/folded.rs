@@ -182,19 +182,19 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
     if layer.weight.is_none() {
         return Some(float_parameters(layer, weights, &shape));
     }
-    let latent = weights.get(&format!("{}.weight", layer.name));
-    let own_bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
+    let latent = weights.weight(layer);
+    let own_bias = layer.bias.then(|| weights.bias(layer));
     let (factor, bias) = match &layer.norm {
-        None => (None, own_bias.map_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1), Tensor::shallow_clone)),
+        None => (None, own_bias.unwrap_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1))),
         Some(norm) => {
-            let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
-            let factor = part("weight") / (part("running_var") + layer.norm_epsilon).sqrt();
-            let centre = own_bias.map_or_else(|| -part("running_mean"), |bias| bias - part("running_mean"));
-            let bias = part("bias") + centre * &factor;
+            let [gain, offset, mean, var] = weights.norm(norm, layer.output.c);
+            let factor = gain / (var + layer.norm_epsilon).sqrt();
+            let centre = own_bias.map_or_else(|| -&mean, |bias| bias - &mean);
+            let bias = offset + centre * &factor;
             (Some(floats(&factor)), bias)
         }
     };
-    let weight = StoredWeight::quantize(floats(latent), &shape, factor.as_deref(), spec);
+    let weight = StoredWeight::quantize(floats(&latent), &shape, factor.as_deref(), spec);
     Some(StoredLayer { weight, bias: floats(&bias) })
 }
 

@@ -67,29 +67,28 @@ fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges
 }
 
 fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Tensor>, pass: Pass) -> Tensor {
-    let bias = layer.bias.then(|| weights.get(&format!("{}.bias", layer.name)));
+    let bias = layer.bias.then(|| weights.bias(layer));
     let y = match (layer.op, layer.weight, second) {
         (Op::Conv(conv), Some(spec), _) => {
-            layers::convolution(x, &quant::weight(weights.get(&format!("{}.weight", layer.name)), spec), bias, conv)
+            layers::convolution(x, &quant::weight(&weights.weight(layer), spec), bias.as_ref(), conv)
         }
         (Op::Linear { .. }, Some(spec), _) => {
-            layers::linear(x, &quant::weight(weights.get(&format!("{}.weight", layer.name)), spec), bias)
+            layers::linear(x, &quant::weight(&weights.weight(layer), spec), bias.as_ref())
         }
         (Op::Add, _, Some(shortcut)) => x + shortcut,
         (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
         (Op::Embed, _, _) => layers::embed(x, weights.get("cls_token"), weights.get(&layer.name)),
-        (Op::LayerNorm, _, _) => layers::layer_norm(x, weights.get(&format!("{}.weight", layer.name)), bias),
+        (Op::LayerNorm, _, _) => layers::layer_norm(x, weights.get(&format!("{}.weight", layer.name)), bias.as_ref()),
         (op, _, _) => layers::without_weights(x, op, layer.output),
     };
     match &layer.norm {
         Some(norm) => {
-            let part = |leaf: &str| weights.get(&format!("{norm}.{leaf}"));
-            let (mean, var) = (part("running_mean"), part("running_var"));
+            let [gain, offset, mean, var] = weights.norm(norm, layer.output.c);
             let rate = match pass.statistics {
                 Statistics::Batch(rate) => Some(rate),
                 Statistics::Running => None,
             };
-            layers::batch_norm(&y, [part("weight"), part("bias"), mean, var], rate, layer.norm_epsilon)
+            layers::batch_norm(&y, [&gain, &offset, &mean, &var], rate, layer.norm_epsilon)
         }
         None => y,
     }

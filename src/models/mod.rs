@@ -9,4 +9,4 @@ mod weights;
 
 pub use folded::Folded;
 pub use forward::{Pass, Statistics, forward};
-pub use weights::{Weights, array};
+pub use weights::{Weights, array, shared_part};

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::checkpoint::Array;
 use crate::error::{Error, Result};
 use crate::formats::Format;
+use crate::network::LayerSpec;
 use crate::network::Network;
 use crate::network::Op;
 use crate::quant::Range;
@@ -115,6 +116,23 @@ impl Weights {
         self.tensors.get(name).unwrap_or_else(|| panic!("no parameter {name}"))
     }
 
+    /// A layer's weights: its part of the shared ones, the middle of a kernel and the leading channels.
+    pub fn weight(&self, layer: &LayerSpec) -> Tensor {
+        let shape = layer.op.weight_shape().unwrap_or_default();
+        part(self.get(&format!("{}.weight", layer.name)), &shape).contiguous()
+    }
+
+    /// A layer's own bias, likewise.
+    pub fn bias(&self, layer: &LayerSpec) -> Tensor {
+        part(self.get(&format!("{}.bias", layer.name)), &[layer.output.c])
+    }
+
+    /// Gain, offset, running mean and running variance of a batch normalisation's leading channels; the same memory.
+    pub fn norm(&self, name: &str, channels: usize) -> [Tensor; 4] {
+        let leaves = ["weight", "bias", "running_mean", "running_var"];
+        leaves.map(|leaf| part(self.get(&format!("{name}.{leaf}")), &[channels]))
+    }
+
     /// Trained parameters in the order of their names.
     pub fn trained(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().filter(|(name, _)| !is_buffer(name)).map(|(name, tensor)| (name.as_str(), tensor))
@@ -176,6 +194,29 @@ impl Weights {
                 *tensor = tensor.set_requires_grad(true);
             }
         }
+    }
+}
+
+/// The part of a shared tensor that has this shape: leading channels; of a kernel, whose sides are axes 2 and 3, the middle.
+fn part(tensor: &Tensor, shape: &[usize]) -> Tensor {
+    let mut part = tensor.shallow_clone();
+    for (axis, &wanted) in shape.iter().enumerate() {
+        let (axis, wanted) = (axis as i64, wanted as i64);
+        let more = part.size()[axis as usize] - wanted;
+        if more > 0 {
+            part = part.narrow(axis, if axis < 2 { 0 } else { more / 2 }, wanted);
+        }
+    }
+    part
+}
+
+/// The part of a supernet's array that a network's parameter of this shape shares.
+pub fn shared_part(whole: &Array, shape: &[usize]) -> Array {
+    match whole.as_floats() {
+        Some(values) if whole.shape.len() == shape.len() => {
+            array(&part(&tensor(values, &whole.shape, Device::Cpu), shape))
+        }
+        _ => whole.clone(),
     }
 }
 

@@ -5,12 +5,11 @@
 //! pad as TensorFlow does and batch norms add 1e-3. Inputs of at most 64 pixels get a form for small images, as
 //! MobileNetV2 does: the stem and the first stage that halves the map keep it.
 
-use crate::error::Error;
 use crate::error::Result;
 
 use super::graph::{ConvSize, Graph, Origin};
-use super::inverted_residual::{self, Names, divisible};
-use super::{Act, ModelSpec, Network, Op, Source};
+use super::inverted_residual::{Names, append_stages, divisible};
+use super::{Act, ModelSpec, Network, Op, Source, Stage};
 
 /// Factor on the widths, factor on the number of blocks and resolution of each size.
 const SIZES: [(f64, f64, usize); 5] =
@@ -38,32 +37,30 @@ pub(super) fn resolution(scale: usize) -> usize {
     SIZES[scale].2
 }
 
+/// The stages of inverted residual blocks.
+pub(super) fn stages(spec: &ModelSpec, scale: usize) -> Vec<Stage> {
+    let (widths, depths, _) = SIZES[scale];
+    let stage = |(index, (expansion, channels, blocks, kernel, stride))| {
+        let ends = index == 0 || index + 1 == STAGES.len();
+        let blocks = if ends { blocks } else { (depths * blocks as f64).ceil() as usize };
+        let stride = if spec.is_small() && index == 1 { 1 } else { stride };
+        Stage { expansion, channels: channels * widths * spec.width, blocks, kernel, stride }
+    };
+    STAGES.into_iter().enumerate().map(stage).collect()
+}
+
 /// The layers of size `scale`.
 ///
 /// # Errors
 /// When a shortcut kind or a TensorFlow form of ResNet is asked for.
 pub(super) fn expand(spec: &ModelSpec, scale: usize) -> Result<Network> {
     spec.refuse_tf_form()?;
-    if let Some(kind) = spec.shortcut {
-        return Err(Error::bad_value("shortcut", format!("{kind:?}"), format!("{} has no such choice", spec.model)));
-    }
-    let small = spec.is_small();
-    let (widths, blocks, _) = SIZES[scale];
+    spec.refuse_shortcut()?;
     let mut graph = Graph::from_origin(spec.input(), Origin::TensorFlow);
-    let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride: if small { 1 } else { 2 } };
-    let mut x = graph.conv("_conv_stem".to_owned(), "_bn0".to_owned(), Source::Input, stem, Act::Relu6);
-    let mut number = 0;
-    for (stage, (expansion, channels, count, kernel, stride)) in STAGES.into_iter().enumerate() {
-        let first = if small && stage == 1 { 1 } else { stride };
-        let ends = stage == 0 || stage + 1 == STAGES.len();
-        let count = if ends { count } else { (blocks * count as f64).ceil() as usize };
-        for block in 0..count {
-            let c_out = divisible(channels * widths * spec.width);
-            let size = ConvSize { c_out, kernel, stride: if block == 0 { first } else { 1 } };
-            x = inverted_residual::append(&mut graph, names(number), x, expansion, size);
-            number += 1;
-        }
-    }
+    let stride = if spec.is_small() { 1 } else { 2 };
+    let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride };
+    let stem = graph.conv("_conv_stem".to_owned(), "_bn0".to_owned(), Source::Input, stem, Act::Relu6);
+    let mut x = append_stages(&mut graph, spec, &stages(spec, scale), |number, _| names(number), stem)?;
     let head = ConvSize { c_out: divisible(1280.0 * spec.width.max(1.0)), kernel: 1, stride: 1 };
     x = graph.conv("_conv_head".to_owned(), "_bn1".to_owned(), x, head, Act::Relu6);
     let pooled = graph.pool("_avg_pooling", x, Op::GlobalAvgPool);
@@ -71,9 +68,14 @@ pub(super) fn expand(spec: &ModelSpec, scale: usize) -> Result<Network> {
     graph.finish(spec)
 }
 
+/// Name of a block by its number.
+pub(super) fn block(number: usize) -> String {
+    format!("_blocks.{number}")
+}
+
 /// The parts of a block by its number. The package counts its norms `_bn0` to `_bn2`, whether there is an expansion or not.
 fn names(number: usize) -> Names {
-    let part = |leaf: &str| format!("_blocks.{number}.{leaf}");
+    let part = |leaf: &str| format!("{}.{leaf}", block(number));
     let pair = |conv: &str, norm: &str| [conv, norm].map(part);
     Names {
         expand: pair("_expand_conv", "_bn0"),

@@ -1,8 +1,10 @@
 //! The inverted residual block (Sandler et al. 2018, figure 4b), which MobileNetV2 and EfficientNet-Lite share: a 1x1
-//! expansion, a depthwise convolution, a linear 1x1 projection, ReLU6 behind all but the last.
+//! expansion, a depthwise convolution, a linear 1x1 projection, ReLU6 behind all but the last; and stages of such blocks.
+
+use crate::error::Result;
 
 use super::graph::{ConvSize, Graph};
-use super::{Act, Source};
+use super::{Act, ModelSpec, Source, Stage};
 
 /// Checkpoint names of a block's parts: convolution and batch normalisation of each.
 #[derive(Debug)]
@@ -13,9 +15,38 @@ pub(super) struct Names {
     pub(super) add: String,
 }
 
+/// Appends all stages of a network. `names` are those of a block by its number, counted through the stages of the whole
+/// network, so that they stay the same where the spec's operators leave blocks out.
+///
+/// # Errors
+/// Operators that are not of such a network.
+pub(super) fn append_stages(
+    graph: &mut Graph,
+    spec: &ModelSpec,
+    stages: &[Stage],
+    names: impl Fn(usize, usize) -> Names,
+    from: Source,
+) -> Result<Source> {
+    spec.operators.check(stages)?;
+    let (mut x, mut number) = (from, 0);
+    for (index, stage) in stages.iter().enumerate() {
+        let c_out = divisible(stage.channels * spec.operators.width(index));
+        for block in 0..stage.blocks {
+            if block < spec.operators.depth(index, stage) {
+                let kernel = spec.operators.kernel(number, stage);
+                let size = ConvSize { c_out, kernel, stride: if block == 0 { stage.stride } else { 1 } };
+                let expansion = spec.operators.expansion(number, stage);
+                x = append(graph, names(number, expansion), x, expansion, size);
+            }
+            number += 1;
+        }
+    }
+    Ok(x)
+}
+
 /// Appends one block; without an expansion where the factor is 1, without an add where the shape changes. `size` has the
 /// block's output channels, and kernel and stride of its depthwise convolution.
-pub(super) fn append(graph: &mut Graph, names: Names, from: Source, expansion: usize, size: ConvSize) -> Source {
+fn append(graph: &mut Graph, names: Names, from: Source, expansion: usize, size: ConvSize) -> Source {
     let shape = graph.shape(from);
     let mut inner = from;
     if expansion > 1 {

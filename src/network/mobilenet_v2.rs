@@ -7,12 +7,33 @@
 use crate::error::Result;
 
 use super::graph::{ConvSize, Graph};
-use super::inverted_residual::{self, Names, divisible};
-use super::{Act, ModelSpec, Network, Op, Source};
+use super::inverted_residual::{Names, append_stages, divisible};
+use super::{Act, ModelSpec, Network, Op, Source, Stage};
 
 /// Expansion, channels, blocks and first stride of each stage.
-const STAGES: [(usize, usize, usize, usize); 7] =
-    [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)];
+const STAGES: [(usize, f64, usize, usize); 7] = [
+    (1, 16.0, 1, 1),
+    (6, 24.0, 2, 2),
+    (6, 32.0, 3, 2),
+    (6, 64.0, 4, 2),
+    (6, 96.0, 3, 1),
+    (6, 160.0, 3, 2),
+    (6, 320.0, 1, 1),
+];
+
+/// The stages of inverted residual blocks.
+pub(super) fn stages(spec: &ModelSpec) -> Vec<Stage> {
+    let stage = |(index, (expansion, channels, blocks, stride))| {
+        let stride = if spec.is_small() && index == 1 { 1 } else { stride };
+        Stage { expansion, channels: channels * spec.width, blocks, kernel: 3, stride }
+    };
+    STAGES.into_iter().enumerate().map(stage).collect()
+}
+
+/// Name of a block by its number.
+pub(super) fn block(number: usize) -> String {
+    format!("features.{}", number + 1)
+}
 
 /// The layers of the network.
 ///
@@ -21,23 +42,15 @@ const STAGES: [(usize, usize, usize, usize); 7] =
 pub(super) fn expand(spec: &ModelSpec) -> Result<Network> {
     spec.refuse_tf_form()?;
     spec.refuse_shortcut()?;
-    let small = spec.is_small();
     let mut graph = Graph::new(spec.input());
-    let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride: if small { 1 } else { 2 } };
-    let mut x = graph.conv("features.0.0".to_owned(), "features.0.1".to_owned(), Source::Input, stem, Act::Relu6);
-    let mut feature = 1;
-    for (stage, (expansion, channels, blocks, stride)) in STAGES.into_iter().enumerate() {
-        let first = if small && stage == 1 { 1 } else { stride };
-        for block in 0..blocks {
-            let c_out = divisible(channels as f64 * spec.width);
-            let size = ConvSize { c_out, kernel: 3, stride: if block == 0 { first } else { 1 } };
-            let names = names(&format!("features.{feature}"), expansion);
-            x = inverted_residual::append(&mut graph, names, x, expansion, size);
-            feature += 1;
-        }
-    }
+    let stride = if spec.is_small() { 1 } else { 2 };
+    let stem = ConvSize { c_out: divisible(32.0 * spec.width), kernel: 3, stride };
+    let stem = graph.conv("features.0.0".to_owned(), "features.0.1".to_owned(), Source::Input, stem, Act::Relu6);
+    let mut x =
+        append_stages(&mut graph, spec, &stages(spec), |number, expansion| names(&block(number), expansion), stem)?;
+    let last = block(STAGES.iter().map(|stage| stage.2).sum());
     let head = ConvSize { c_out: divisible(1280.0 * spec.width.max(1.0)), kernel: 1, stride: 1 };
-    x = graph.conv(format!("features.{feature}.0"), format!("features.{feature}.1"), x, head, Act::Relu6);
+    x = graph.conv(format!("{last}.0"), format!("{last}.1"), x, head, Act::Relu6);
     let pooled = graph.pool("avgpool", x, Op::GlobalAvgPool);
     graph.linear("classifier.1".to_owned(), pooled, spec.class_count());
     graph.finish(spec)

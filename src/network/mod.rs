@@ -9,6 +9,7 @@ mod graph;
 mod inverted_residual;
 mod mobilenet_v2;
 mod model;
+mod operators;
 mod parameters;
 mod points;
 mod resnet;
@@ -20,5 +21,7 @@ mod transform;
 mod vit;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
+pub use operators::{Operators, Stage};
+pub(crate) use operators::{check_expansion, check_kernel, check_width};
 pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON};
 pub use transform::{Interpolation, Transform};

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::Error;
 use crate::error::Result;
 
-use super::{Interpolation, Network, Shape, Transform, efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
+use super::inverted_residual::divisible;
+use super::{Interpolation, Network, Operators, Shape, Stage, Transform};
+use super::{efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,6 +165,9 @@ pub struct ModelSpec {
     /// Blocks of a transformer, where they are not the published 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Sizes that a search chose.
+    #[serde(default, skip_serializing_if = "Operators::is_empty")]
+    pub operators: Operators,
 }
 
 fn published_width() -> f64 {
@@ -181,7 +186,30 @@ impl ModelSpec {
             shortcut: None,
             tf_form: false,
             depth: None,
+            operators: Operators::default(),
         }
+    }
+
+    /// The stages whose operators can be chosen; none where the model has no such choice.
+    pub fn stages(&self) -> Vec<Stage> {
+        match self.model {
+            ModelName::MobilenetV2 => mobilenet_v2::stages(self),
+            ModelName::EfficientnetLite { scale } => efficientnet_lite::stages(self, scale),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Name of a block of those stages, counted through them all.
+    pub fn block_name(&self, number: usize) -> String {
+        match self.model {
+            ModelName::EfficientnetLite { .. } => efficientnet_lite::block(number),
+            _ => mobilenet_v2::block(number),
+        }
+    }
+
+    /// Output channels of the stage at this index under a factor of its own.
+    pub fn stage_channels(&self, index: usize, width: f64) -> usize {
+        self.stages().get(index).map_or(0, |stage| divisible(stage.channels * width))
     }
 
     /// The input image's shape, `[channels, resolution, resolution]`.
@@ -294,6 +322,10 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
     spec.check()?;
     if let (Some(depth), false) = (spec.depth, matches!(spec.model, ModelName::Vit { .. })) {
         return Err(Error::bad_value("depth", depth, format!("{} has no such choice", spec.model)));
+    }
+    if !spec.operators.is_empty() && spec.stages().is_empty() {
+        let hint = format!("{} has no such choice; mobilenet_v2 and efficientnet_lite have", spec.model);
+        return Err(Error::bad_value("operators", "", hint));
     }
     match spec.model {
         ModelName::SmallResnet { depth } => small_resnet::expand(spec, depth),

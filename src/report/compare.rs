@@ -4,6 +4,7 @@ use rand::Rng;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::pareto::front;
 use crate::pareto::front_hypervolume;
 use crate::stats::Verdict;
 use crate::stats::bootstrap_interval;
@@ -61,6 +62,47 @@ pub struct Comparison {
     pub over_random: Difference,
 }
 
+impl Difference {
+    /// Sums up paired differences, one a seed. `rng` draws the bootstrap.
+    ///
+    /// # Errors
+    /// Without seeds.
+    pub fn of(per_seed: Vec<f64>, rng: &mut impl Rng) -> Result<Self> {
+        Ok(Self {
+            mean: mean(&per_seed).ok_or_else(|| Error::bad_value("seeds", 0, "expected at least one"))?,
+            standard_error: standard_error(&per_seed),
+            interval: bootstrap_interval(&per_seed, RESAMPLES, rng),
+            verdict: verdict(&per_seed),
+            per_seed,
+        })
+    }
+}
+
+/// By how many points the best network of `a` within a cost is better than that of `b` within the same, on average over the
+/// logarithm of the cost: from the least that both reach to the most that a front of either takes. The points are
+/// (cost, top-1 in percent).
+///
+/// # Errors
+/// An empty set, a NaN or a cost that is not positive; nothing but one cost in common.
+pub fn gain_at_equal_cost(a: &[(f64, f64)], b: &[(f64, f64)]) -> Result<f64> {
+    let of_front = |points: &[(f64, f64)]| -> Result<Vec<(f64, f64)>> {
+        Ok(front(points)?.into_iter().map(|member| points[member]).collect())
+    };
+    let (a, b) = (of_front(a)?, of_front(b)?);
+    let (Some(first_a), Some(last_a), Some(first_b), Some(last_b)) = (a.first(), a.last(), b.first(), b.last()) else {
+        return Err(Error::bad_value("networks", "none", "expected at least one on either side"));
+    };
+    let (least, most) = (first_a.0.max(first_b.0), last_a.0.max(last_b.0));
+    if least >= most {
+        return Err(Error::bad_value("networks", least, "the two fronts have no range of cost in common"));
+    }
+    let within = |points: &[(f64, f64)]| {
+        let clipped: Vec<(f64, f64)> = points.iter().map(|&(cost, top1)| (cost.max(least), top1)).collect();
+        front_hypervolume(&clipped, least, most)
+    };
+    Ok((within(&a)? - within(&b)?) / (most / least).log2())
+}
+
 /// Compares hypervolumes in (log2 cost, top-1). A seed's reference point is (largest uniform cost, 10 %) and its
 /// doublings count from its smallest uniform cost. `rng` draws the bootstrap.
 ///
@@ -71,14 +113,7 @@ pub fn compare(seeds: &[SeedFronts], rng: &mut impl Rng) -> Result<Comparison> {
         seeds.iter().enumerate().map(|(index, seed)| of_seed(index, seed)).collect();
     let hypervolumes = hypervolumes?;
     let mut difference = |baseline: fn(&Hypervolumes) -> f64| {
-        let per_seed: Vec<f64> = hypervolumes.iter().map(|seed| seed.searched - baseline(seed)).collect();
-        Ok(Difference {
-            mean: mean(&per_seed).ok_or_else(|| Error::bad_value("seeds", 0, "expected at least one"))?,
-            standard_error: standard_error(&per_seed),
-            interval: bootstrap_interval(&per_seed, RESAMPLES, rng),
-            verdict: verdict(&per_seed),
-            per_seed,
-        })
+        Difference::of(hypervolumes.iter().map(|seed| seed.searched - baseline(seed)).collect(), rng)
     };
     let (over_uniform, over_random) = (difference(|seed| seed.uniform)?, difference(|seed| seed.random)?);
     Ok(Comparison { hypervolumes, over_uniform, over_random })
@@ -113,6 +148,17 @@ mod tests {
             uniform: vec![(8.0, 90.0), (1.0, 30.0), (2.0, 60.0)],
             random: vec![(2.0, random)],
         }
+    }
+
+    #[test]
+    fn gains_at_equal_cost_by_hand() {
+        // Common range 2 to 16, three doublings. a: 40 from 1 on, 70 from 8 on; b: 30 from 2 on, 60 from 4 on.
+        let a = [(1.0, 40.0), (8.0, 70.0), (9.0, 65.0)];
+        let b = [(2.0, 30.0), (4.0, 60.0), (16.0, 61.0)];
+        let found = gain_at_equal_cost(&a, &b).unwrap();
+        assert!((found - (10.0 - 20.0 + 10.0) / 3.0).abs() < 1e-9, "{found}");
+        assert!((gain_at_equal_cost(&b, &a).unwrap() + found).abs() < 1e-9);
+        assert!(gain_at_equal_cost(&a, &[]).is_err() && gain_at_equal_cost(&a[..1], &a[..1]).is_err());
     }
 
     #[test]

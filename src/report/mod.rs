@@ -10,7 +10,7 @@ mod number;
 mod picture;
 mod table;
 
-pub use compare::{Comparison, Difference, Hypervolumes, SeedFronts, compare};
+pub use compare::{Comparison, Difference, Hypervolumes, SeedFronts, compare, gain_at_equal_cost};
 pub use front::{Entry, Front};
 pub use json::json;
 pub use markdown::markdown_table;

@@ -1,14 +1,16 @@
 //! From a space's description to its decisions: which layers each one covers and what it chooses from.
 
+use std::fmt;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::formats::Format;
 use crate::network::Network;
 
 use super::pattern::matches;
-use super::{Ends, Grouping, SpaceFile};
+use super::{Ends, Grouping, Knob, SpaceFile};
 
-/// What a decision sets.
+/// Which formats of its layers a decision sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecisionKind {
     /// Weights and activations, to the same format.
@@ -19,17 +21,74 @@ pub enum DecisionKind {
     Activation,
 }
 
-/// One gene: a format for some layers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One gene: a format for some layers, or a size of one block or stage.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// The layer, block or stage it is about; `.weight` or `.activation` behind it when the two are apart.
+    /// The layer, block or stage it is about; behind it `.weight` or `.activation` when the two are apart, or the knob.
     pub name: String,
     /// What it sets.
-    pub kind: DecisionKind,
-    /// Indices into [`Network::layers`] of the layers it covers, in execution order.
-    pub layers: Vec<usize>,
+    pub sets: Sets,
     /// The options, two or more: option `g` of the gene is `choices[g]`.
-    pub choices: Vec<Format>,
+    pub choices: Vec<Choice>,
+}
+
+/// What a decision sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sets {
+    /// Formats.
+    Formats {
+        /// Of what.
+        kind: DecisionKind,
+        /// Indices of the layers it covers into the layers of the space's largest network, in execution order.
+        layers: Vec<usize>,
+    },
+    /// A size.
+    Operator {
+        /// Which.
+        knob: Knob,
+        /// The block or stage, by its number.
+        at: usize,
+    },
+}
+
+/// An option of a decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// A number format.
+    Format(Format),
+    /// A kernel's side, an expansion, a number of blocks or a factor on channels.
+    Size(f64),
+}
+
+impl Choice {
+    /// Larger for what costs more, among the options of one decision: bits or size.
+    pub fn rank(self) -> f64 {
+        match self {
+            Self::Format(format) => f64::from(format.bits()),
+            Self::Size(size) => size,
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(format) => format.fmt(f),
+            Self::Size(size) => size.fmt(f),
+        }
+    }
+}
+
+impl Decision {
+    /// The option that is `format`, if the decision offers it.
+    pub fn option_of(&self, format: Format) -> Option<u8> {
+        self.choices.iter().position(|choice| *choice == Choice::Format(format)).map(|option| option as u8)
+    }
+
+    /// Whether it chooses a format.
+    pub fn is_format(&self) -> bool {
+        matches!(self.sets, Sets::Formats { .. })
+    }
 }
 
 /// A set of layers that are decided together, and the format where there is nothing to decide.
@@ -44,7 +103,7 @@ struct Group {
 /// Formats set once for all: (layer index, what, format).
 pub(super) type Fixed = Vec<(usize, DecisionKind, Format)>;
 
-/// The decisions of a space over its network, and what is fixed.
+/// The format decisions of a space over its network, and what is fixed.
 ///
 /// # Errors
 /// When a pin's pattern matches no layer.
@@ -53,7 +112,11 @@ pub(super) fn decisions(file: &SpaceFile, network: &Network) -> Result<(Vec<Deci
     let mut fixed = Vec::new();
     let mut take = |name: &str, kind, layers: &[usize], choices: Vec<Format>| match choices[..] {
         [only] => fixed.extend(layers.iter().map(|&layer| (layer, kind, only))),
-        _ => decisions.push(Decision { name: name.to_owned(), kind, layers: layers.to_vec(), choices }),
+        _ => decisions.push(Decision {
+            name: name.to_owned(),
+            sets: Sets::Formats { kind, layers: layers.to_vec() },
+            choices: choices.into_iter().map(Choice::Format).collect(),
+        }),
     };
     for group in groups(file, network)? {
         let own = if group.fixed.is_some() { None } else { file.activation_choices() };

@@ -1,10 +1,10 @@
-//! The cheapest and the most precise genome of a space.
+//! The cheapest and the largest genome of a space.
 
 use crate::error::Result;
 use crate::genome::Choices;
 use crate::genome::Genome;
 
-use super::{Decision, Space};
+use super::{Choice, Decision, Space};
 
 impl Space {
     /// Number of options of each decision, as search algorithms take it.
@@ -15,26 +15,27 @@ impl Space {
         Choices::new(self.choices())
     }
 
-    /// Every decision at its widest format; the first listed of equal widths.
+    /// Every decision at its widest format or largest size; the first listed of equal widths.
     pub fn widest(&self) -> Genome {
-        self.extreme(|decision, option| -i64::from(decision.choices[option].bits()))
+        self.extreme(|choice| -choice.rank())
     }
 
-    /// Every decision at its narrowest format; the first listed of equal widths.
+    /// Every decision at its narrowest format or smallest size; the first listed of equal widths.
     pub fn narrowest(&self) -> Genome {
-        self.extreme(|decision, option| i64::from(decision.choices[option].bits()))
+        let genome = self.extreme(Choice::rank);
+        Genome(self.canonical(&genome.0))
     }
 
-    fn extreme(&self, rank: impl Fn(&Decision, usize) -> i64) -> Genome {
+    fn extreme(&self, rank: impl Fn(Choice) -> f64) -> Genome {
         let best = |decision: &Decision| {
-            (0..decision.choices.len()).min_by_key(|&option| rank(decision, option)).unwrap_or_default() as u8
+            let ranked = decision.choices.iter().map(|choice| rank(*choice)).enumerate();
+            ranked.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(option, _)| option as u8)
         };
         Genome(self.decisions().iter().map(best).collect())
     }
 
-    /// Makes a genome meet `fits` by taking narrower formats, one decision at a time in the order of `order`: each step
-    /// moves the first decision that can still go down to its next narrower width. `None` when not even the narrowest
-    /// formats fit.
+    /// Makes a genome meet `fits` by taking narrower formats and smaller sizes, one decision at a time in the order of `order`: each step
+    /// moves the first decision that can still go down to its next narrower width. `None` when not even the narrowest fits.
     pub fn narrowed(&self, genome: &Genome, order: &[usize], fits: impl Fn(&Genome) -> bool) -> Option<Genome> {
         let mut genome = genome.clone();
         while !fits(&genome) {
@@ -46,9 +47,9 @@ impl Space {
 
     fn next_narrower(&self, decision: usize, option: u8) -> Option<u8> {
         let choices = &self.decisions()[decision].choices;
-        let bits = choices[usize::from(option)].bits();
-        let below = (0..choices.len()).filter(|&other| choices[other].bits() < bits);
-        below.max_by_key(|&other| (choices[other].bits(), std::cmp::Reverse(other))).map(|other| other as u8)
+        let rank = choices[usize::from(option)].rank();
+        let below = choices.iter().map(|choice| choice.rank()).enumerate().filter(|(_, other)| *other < rank);
+        below.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(other, _)| other as u8)
     }
 }
 
@@ -65,11 +66,11 @@ mod tests {
         let widest = space.widest();
         assert_eq!(space.narrowed(&widest, &order, |_| true), Some(widest.clone()));
         assert_eq!(space.narrowed(&widest, &order, |_| false), None);
-        let bits = |genome: &Genome| -> u32 {
-            genome.0.iter().zip(space.decisions()).map(|(&gene, d)| d.choices[usize::from(gene)].bits()).sum()
+        let bits = |genome: &Genome| -> f64 {
+            genome.0.iter().zip(space.decisions()).map(|(&gene, d)| d.choices[usize::from(gene)].rank()).sum()
         };
-        let limit = (bits(&widest) + bits(&space.narrowest())) / 2;
+        let limit = (bits(&widest) + bits(&space.narrowest())) / 2.0;
         let middle = space.narrowed(&widest, &order, |genome| bits(genome) <= limit).unwrap();
-        assert!(bits(&middle) <= limit && bits(&middle) + 8 > limit);
+        assert!(bits(&middle) <= limit && bits(&middle) + 8.0 > limit);
     }
 }

@@ -11,8 +11,11 @@ use crate::formats::Granularity;
 use crate::formats::ScaleKind;
 use crate::network::ModelName;
 use crate::network::ModelSpec;
+use crate::network::Operators;
 use crate::network::ShortcutKind;
 use crate::ron_text;
+
+use super::Elastic;
 
 /// The demo space's text, part of the program so that `bitfront search` needs no file.
 const DEMO: &str = include_str!("../../search_spaces/resnet8_fashion.ron");
@@ -80,6 +83,9 @@ pub struct SpaceFile {
     /// Blocks of a transformer; 12 when not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Operators to choose beside the formats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic: Option<Elastic>,
     /// Mean of each channel, for pixels in `[0, 1]`; the model's usual one when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f32>>,
@@ -155,7 +161,7 @@ impl SpaceFile {
         ron_text::parse(DEMO, "search_spaces/resnet8_fashion.ron")
     }
 
-    /// The model with all that the file says of its shapes.
+    /// The model with all that the file says of its shapes, operators at the model's own.
     pub fn model_spec(&self) -> ModelSpec {
         ModelSpec {
             model: self.model,
@@ -166,6 +172,7 @@ impl SpaceFile {
             shortcut: self.shortcut,
             tf_form: self.tf_form,
             depth: self.depth,
+            operators: Operators::default(),
         }
     }
 
@@ -205,6 +212,7 @@ impl SpaceFile {
                 check_signed(key, format)?;
             }
         }
+        self.elastic.iter().try_for_each(Elastic::check)?;
         self.pins.iter().try_for_each(|(_, format)| check_signed("pins", *format))?;
         let listed = || self.formats.iter().chain(own);
         if let Some(stray) = self.forbid.iter().find(|format| !listed().any(|known| known == *format)) {

@@ -238,7 +238,7 @@ mod tests {
 
     fn file() -> NetworkFile {
         let space = space();
-        NetworkFile::from_network(&space.model_spec(), &space.network(&vec![1; space.choices().len()]))
+        NetworkFile::from_network(space.model_spec(), &space.network(&vec![1; space.choices().len()]))
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         fn networks_survive_the_way_through_a_file(genome in proptest::collection::vec(0_u8..3, 18)) {
             let space = space();
             let network = space.network(&genome);
-            let text = NetworkFile::from_network(&space.model_spec(), &network).text().unwrap();
+            let text = NetworkFile::from_network(space.model_spec(), &network).text().unwrap();
             let back: NetworkFile = ron_text::parse(&text, "net.ron").unwrap();
             prop_assert_eq!(back.to_network().unwrap(), network);
         }

@@ -9,18 +9,20 @@ use crate::network::Network;
 use crate::network::build;
 
 use super::decisions::decisions;
-use super::{Decision, DecisionKind, SpaceFile};
+use super::{Choice, Decision, DecisionKind, Sets, SpaceFile};
 
-/// The networks that differ from one another only in the formats a [`SpaceFile`] leaves open.
+/// The networks that differ from one another only in the formats and operators that a [`SpaceFile`] leaves open.
 ///
-/// A genome holds one option number a decision: `genome[d] < choices()[d]`.
+/// A genome holds one option number a decision, operators first: `genome[d] < choices()[d]`.
 #[derive(Clone, Debug)]
 pub struct Space {
     file: SpaceFile,
-    /// With the fixed formats assigned; open ones are float32.
-    network: Network,
-    /// Position of each layer among the layers with weights.
-    weighted: Vec<usize>,
+    /// The model with the largest operators.
+    pub(super) largest: ModelSpec,
+    /// That model's network, with the fixed formats assigned; open ones are float32.
+    pub(super) network: Network,
+    /// Position of each of its layers among those with weights.
+    pub(super) weighted: Vec<usize>,
     decisions: Vec<Decision>,
 }
 
@@ -31,14 +33,21 @@ impl Space {
     /// When the file's values do not fit together, a pin matches no layer, or nothing is left to decide.
     pub fn new(file: SpaceFile) -> Result<Self> {
         file.check()?;
-        let mut network = build(&file.model_spec())?;
+        let mut largest = file.model_spec();
+        let mut open = Vec::new();
+        if let Some(elastic) = &file.elastic {
+            largest.operators = elastic.largest(&largest)?;
+            open = elastic.decisions(&largest);
+        }
+        let mut network = build(&largest)?;
         let channels = network.input.c;
         network.transform.renormalise(file.mean.as_deref(), file.std.as_deref(), channels)?;
-        let (decisions, fixed) = decisions(&file, &network)?;
-        if decisions.is_empty() {
+        let (formats, fixed) = decisions(&file, &network)?;
+        open.extend(formats);
+        if open.is_empty() {
             return Err(Error::bad_value("formats", "all fixed", "the space must leave at least one format open"));
         }
-        let mut space = Self { weighted: network.weighted(), file, network, decisions };
+        let mut space = Self { weighted: network.weighted(), file, largest, network, decisions: open };
         let (mut weights, mut activations) = space.network.assigned();
         for (layer, kind, format) in fixed {
             space.set(layer, kind, format, &mut weights, &mut activations);
@@ -60,12 +69,12 @@ impl Space {
         &self.file
     }
 
-    /// The model all its networks share.
-    pub fn model_spec(&self) -> ModelSpec {
-        self.file.model_spec()
+    /// The model with the largest operators.
+    pub fn model_spec(&self) -> &ModelSpec {
+        &self.largest
     }
 
-    /// The decisions, in execution order of the layers they are about.
+    /// The decisions: operators by stage, then formats in execution order of the layers they are about.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
     }
@@ -83,9 +92,11 @@ impl Space {
     /// Every format some decision offers, in the order they are first listed.
     pub fn formats(&self) -> Vec<Format> {
         let mut all = Vec::new();
-        for format in self.decisions.iter().flat_map(|decision| &decision.choices) {
-            if !all.contains(format) {
-                all.push(*format);
+        for choice in self.decisions.iter().flat_map(|decision| &decision.choices) {
+            if let Choice::Format(format) = *choice
+                && !all.contains(&format)
+            {
+                all.push(format);
             }
         }
         all
@@ -109,45 +120,36 @@ impl Space {
     /// # Panics
     /// When the genome is not of this space ([`Space::check`]).
     pub fn network(&self, genome: &[u8]) -> Network {
-        assert_eq!(genome.len(), self.decisions.len(), "one gene a decision");
-        let mut network = self.network.clone();
-        let (mut weights, mut activations) = network.assigned();
-        for (gene, decision) in genome.iter().zip(&self.decisions) {
-            for &layer in &decision.layers {
-                let format = decision.choices[usize::from(*gene)];
-                self.set(layer, decision.kind, format, &mut weights, &mut activations);
+        let (mut weights, mut activations) = self.network.assigned();
+        for (gene, decision) in self.genes(genome) {
+            if let (Sets::Formats { kind, layers }, Choice::Format(format)) = (&decision.sets, decision.choices[gene]) {
+                layers.iter().for_each(|&layer| self.set(layer, *kind, format, &mut weights, &mut activations));
             }
         }
-        network.assign(&weights, &activations);
+        let mut network = self.of_operators(genome);
+        let present = self.present(&network);
+        let of_present = |all: Vec<QuantSpec>| present.iter().map(|&rank| all[rank]).collect::<Vec<_>>();
+        network.assign(&of_present(weights), &of_present(activations));
         network
     }
 
-    /// The genome of a network; `None` when it is not in this space.
-    pub fn genome_of(&self, network: &Network) -> Option<Vec<u8>> {
-        if network.weighted() != self.weighted {
-            return None;
-        }
-        let (weights, activations) = network.assigned();
-        let gene = |decision: &Decision| {
-            let rank_of = |layer: &usize| self.weighted.binary_search(layer).ok();
-            let format = match decision.kind {
-                DecisionKind::Activation => {
-                    let decider = decision.layers.iter().find(|&&layer| network.decided(layer).next().is_some())?;
-                    activations[rank_of(decider)?].format
-                }
-                _ => weights[rank_of(decision.layers.first()?)?].format,
-            };
-            decision.choices.iter().position(|choice| *choice == format).map(|option| option as u8)
-        };
-        let genome = self.decisions.iter().map(gene).collect::<Option<Vec<u8>>>()?;
-        (self.network(&genome).layers == network.layers).then_some(genome)
+    /// The genome in which every decision takes `format`, operators the largest; `None` when some decision does not offer
+    /// it or there are none about formats. Formats that the space fixes stay as they are.
+    pub fn uniform(&self, format: Format) -> Option<Vec<u8>> {
+        self.with_format(format, &self.widest().0)
     }
 
-    /// The genome in which every decision takes `format`; `None` when some decision does not offer it. Formats that the
-    /// space fixes stay as they are.
-    pub fn uniform(&self, format: Format) -> Option<Vec<u8>> {
-        let gene = |decision: &Decision| decision.choices.iter().position(|choice| *choice == format);
-        self.decisions.iter().map(|decision| gene(decision).map(|option| option as u8)).collect()
+    /// Likewise with the smallest operators.
+    pub fn uniform_smallest(&self, format: Format) -> Option<Vec<u8>> {
+        self.with_format(format, &self.narrowest().0).map(|genome| self.canonical(&genome))
+    }
+
+    fn with_format(&self, format: Format, operators: &[u8]) -> Option<Vec<u8>> {
+        let gene = |(decision, own): (&Decision, &u8)| {
+            if decision.is_format() { decision.option_of(format) } else { Some(*own) }
+        };
+        let genome = self.decisions.iter().zip(operators).map(gene).collect::<Option<Vec<u8>>>();
+        genome.filter(|_| self.decisions.iter().any(Decision::is_format))
     }
 
     /// A genome in words: `conv1=int8 layer1.0.conv1=int4 ...`.
@@ -155,10 +157,14 @@ impl Space {
     /// # Panics
     /// When the genome is not of this space ([`Space::check`]).
     pub fn describe(&self, genome: &[u8]) -> String {
+        let words = self.genes(genome).map(|(gene, decision)| format!("{}={}", decision.name, decision.choices[gene]));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Each gene with its decision.
+    pub(super) fn genes<'a>(&'a self, genome: &'a [u8]) -> impl Iterator<Item = (usize, &'a Decision)> {
         assert_eq!(genome.len(), self.decisions.len(), "one gene a decision");
-        let word =
-            |(gene, decision): (&u8, &Decision)| format!("{}={}", decision.name, decision.choices[usize::from(*gene)]);
-        genome.iter().zip(&self.decisions).map(word).collect::<Vec<_>>().join(" ")
+        genome.iter().map(|&gene| usize::from(gene)).zip(&self.decisions)
     }
 
     /// Sets what `kind` says of the layer at this index to `format`.
@@ -207,12 +213,12 @@ mod tests {
         // stem, two convolutions in each of three blocks, the last layer
         assert_eq!(tied.choices(), [2; 8]);
         let joined = tied.decisions().iter().find(|decision| decision.name == "layer2.0.conv1").unwrap();
-        assert_eq!(joined.layers.len(), 2);
+        assert!(matches!(&joined.sets, Sets::Formats { layers, .. } if layers.len() == 2));
         let free = space("formats: [\"int4\", \"int8\"], ties: false");
         assert_eq!(free.choices().len(), 10);
         // The projection reads what conv1 decides, so its own decision is about weights alone.
         let own = free.decisions().iter().find(|decision| decision.name == "layer2.0.downsample.0").unwrap();
-        assert_eq!(own.kind, DecisionKind::Weight);
+        assert!(matches!(own.sets, Sets::Formats { kind: DecisionKind::Weight, .. }));
     }
 
     #[test]
@@ -271,16 +277,15 @@ mod tests {
     }
 
     #[test]
-    fn foreign_genomes_and_networks_are_refused() {
+    fn foreign_genomes_are_refused() {
         let demo = Space::new(SpaceFile::demo().unwrap()).unwrap();
         assert!(demo.check(&[7; 8]).is_ok());
         assert!(demo.check(&[7; 7]).is_err() && demo.check(&[8; 8]).is_err());
-        assert_eq!(demo.genome_of(&build(&demo.model_spec()).unwrap()), None);
     }
 
     proptest! {
         #[test]
-        fn genomes_survive_the_way_through_a_network(
+        fn genomes_give_networks_that_hold_together(
             genome in proptest::collection::vec(0_u8..2, 20),
             activations in prop_oneof![Just("Tied"), Just("Untied"), Just("Among([\"fp8\", \"int2\"])")],
             decisions in prop_oneof![Just("Layer"), Just("Block"), Just("Stage"), Just("Network")],
@@ -288,10 +293,8 @@ mod tests {
         ) {
             let formats = "formats: [\"int4\", \"int8\"]";
             let space = space(&format!("{formats}, activations: {activations}, decisions: {decisions}, ties: {ties}"));
-            let genome = &genome[..space.choices().len()];
-            let network = space.network(genome);
+            let network = space.network(&genome[..space.choices().len()]);
             prop_assert!(network.validate().is_ok());
-            prop_assert_eq!(space.genome_of(&network), Some(genome.to_vec()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `bitfront bench`: measurements of bitfront itself, one file each.
 
 mod demo;
+mod joint;
 mod one_shot;
 mod search;
 mod step;
@@ -30,6 +31,9 @@ pub enum BenchCommand {
     /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
     #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
     Fliqs(one_shot::FliqsArgs),
+    /// Operators and formats searched together, against formats alone and operators at int8 alone
+    #[command(after_help = "Example:\n  bitfront bench joint --seeds 3 --write results/joint.md")]
+    Joint(joint::JointArgs),
     /// Time and memory of a training step in each format, against float32
     #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
     Step(step::StepArgs),
@@ -44,6 +48,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Search(options) => search::run(options, common.json),
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
 }

@@ -1,0 +1,134 @@
+//! The operators of a genome: which blocks its network has, and of what size.
+
+use crate::network::ModelSpec;
+use crate::network::Network;
+use crate::network::build;
+
+use super::elastic;
+use super::{Choice, Decision, Knob, Sets, Space};
+
+impl Space {
+    /// The model of a genome, its operators as chosen.
+    ///
+    /// # Panics
+    /// When the genome is not of this space ([`Space::check`]).
+    pub fn spec_of(&self, genome: &[u8]) -> ModelSpec {
+        let mut spec = self.largest.clone();
+        for (gene, decision) in self.genes(genome) {
+            if let (Sets::Operator { knob, at }, Choice::Size(size)) = (&decision.sets, decision.choices[gene]) {
+                elastic::set(&mut spec.operators, *knob, *at, size);
+            }
+        }
+        spec
+    }
+
+    /// The network of a genome's operators, formats open.
+    pub(super) fn of_operators(&self, genome: &[u8]) -> Network {
+        if self.decisions().iter().all(Decision::is_format) {
+            return self.network.clone();
+        }
+        let sampled = build(&self.spec_of(genome));
+        let sampled = sampled.unwrap_or_else(|error| panic!("operators of the space give no network: {error}"));
+        Network { transform: self.network.transform.clone(), ..sampled }
+    }
+
+    /// For each layer with weights of a network of this space, its position among those of the largest.
+    pub(super) fn present(&self, network: &Network) -> Vec<usize> {
+        let mut largest = self.weighted.iter().map(|&layer| &self.network.layers[layer].name).enumerate();
+        let same = |layer: usize| largest.find(|(_, name)| **name == network.layers[layer].name).map(|(rank, _)| rank);
+        network.weighted().into_iter().filter_map(same).collect()
+    }
+
+    /// The same network's one genome: decisions about blocks that it leaves out stand at their largest option.
+    ///
+    /// # Panics
+    /// When the genome is not of this space ([`Space::check`]).
+    pub fn canonical(&self, genome: &[u8]) -> Vec<u8> {
+        if self.decisions().iter().all(Decision::is_format) {
+            return genome.to_vec();
+        }
+        let network = self.of_operators(genome);
+        let present = self.present(&network);
+        let has = |layer: &usize| self.weighted.binary_search(layer).is_ok_and(|rank| present.contains(&rank));
+        let block = |at: usize| format!("{}.", self.largest.block_name(at));
+        let counts = |decision: &Decision| match &decision.sets {
+            Sets::Formats { layers, .. } => layers.iter().any(has),
+            Sets::Operator { knob: Knob::Kernel | Knob::Expansion, at } => {
+                network.layers.iter().any(|layer| layer.name.starts_with(&block(*at)))
+            }
+            Sets::Operator { .. } => true,
+        };
+        let widest = self.widest();
+        let genes = genome.iter().zip(&widest.0).zip(self.decisions());
+        genes.map(|((&gene, &most), decision)| if counts(decision) { gene } else { most }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ron_text;
+    use crate::space::SpaceFile;
+
+    /// A space of operators and formats on a narrow MobileNetV2.
+    fn elastic(lists: &str) -> Space {
+        let text = format!(
+            "(model: \"mobilenet_v2\", width: 0.25, resolution: 28, channels: 1, classes: 10, \
+             formats: [\"int4\", \"int8\"], elastic: ({lists}))"
+        );
+        Space::new(ron_text::parse(&text, "x.ron").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn operator_decisions_are_listed_where_there_is_something_to_choose() {
+        let space = elastic("kernels: [3, 5], expansions: [3, 6], depths: [1, 2], widths: [0.5, 1.0]");
+        let count = |part: &str| space.decisions().iter().filter(|decision| decision.name.ends_with(part)).count();
+        // 17 blocks, the first without expansion; stages of 1, 2, 3, 4, 3, 3, 1 blocks.
+        assert_eq!([".kernel", ".expansion", ".depth"].map(count), [17, 16, 5]);
+        // At a quarter of the width 16, 24 and 32 channels become 8 whatever the factor.
+        assert_eq!(count(".width"), 4);
+        let depth = space.decisions().iter().find(|decision| decision.name == "stage4.depth").unwrap();
+        assert_eq!(depth.choices, [1.0, 2.0, 4.0].map(Choice::Size));
+        // The first layer, three or two of each block, the head and the classifier.
+        assert_eq!(space.decisions().iter().filter(|decision| decision.is_format()).count(), 1 + 17 * 3 - 1 + 2);
+        let largest = space.network(&space.widest().0);
+        let narrow = space.network(&space.narrowest().0);
+        assert!(largest.weighted().len() == 53 && narrow.weighted().len() == 3 + 7 * 3 - 1);
+        assert!(space.describe(&space.narrowest().0).contains("stage3.depth=1"));
+    }
+
+    #[test]
+    fn one_size_alone_is_set_and_other_models_are_refused() {
+        let space = elastic("kernels: [5]");
+        assert!(space.decisions().iter().all(Decision::is_format));
+        let depthwise = space.network(&space.widest().0).layers[1].op;
+        assert!(matches!(depthwise, crate::network::Op::Conv(conv) if conv.kernel == 5));
+        let refused = |text: &str| {
+            let text = format!("(formats: [\"int4\", \"int8\"], {text})");
+            let file: SpaceFile = ron_text::parse(&text, "x.ron").unwrap();
+            Space::new(file).unwrap_err().to_string()
+        };
+        assert!(refused("model: \"resnet8\", elastic: (kernels: [3, 5])").contains("no elastic operators"));
+        assert!(refused("model: \"mobilenet_v2\", elastic: (kernels: [4])").contains("odd"));
+        assert!(refused("model: \"mobilenet_v2\", elastic: (depths: [2, 2])").contains("twice"));
+    }
+
+    proptest! {
+        #[test]
+        fn two_canonical_genomes_are_two_networks(draws in proptest::collection::vec(any::<u8>(), 200), at in any::<usize>()) {
+            let space = elastic("kernels: [3, 5], expansions: [3, 6], depths: [1, 2], widths: [0.5, 1.0]");
+            let choices = space.choices();
+            let mut genome: Vec<u8> = choices.iter().zip(&draws).map(|(count, draw)| draw % count).collect();
+            let network = space.network(&genome);
+            let canonical = space.canonical(&genome);
+            prop_assert!(network.validate().is_ok());
+            prop_assert_eq!(&space.network(&canonical), &network);
+            prop_assert_eq!(&space.canonical(&canonical), &canonical);
+            let at = at % genome.len();
+            genome[at] = (genome[at] + 1) % choices[at];
+            prop_assert_eq!(space.canonical(&genome) == canonical, space.network(&genome) == network);
+        }
+    }
+}
