@@ -111,7 +111,7 @@ pub struct TrainingArgs {
     /// Learn the clips of activations (LSQ) instead of recording their ranges
     #[arg(long)]
     pub learned_ranges: bool,
-    /// Highest learning rate [default: 0.2; for transformers 0.05]
+    /// Highest learning rate [default: 0.2; for transformers and mobile networks 0.05]
     #[arg(long)]
     pub lr: Option<f64>,
 }
