@@ -13,8 +13,15 @@ use tch::{Device, Kind, Tensor};
 fn space() -> Space {
     let text = "(model: \"mobilenet_v2\", width: 0.25, resolution: 16, channels: 1, classes: 4,
         formats: [\"int8\", \"float32\"], decisions: Block,
-        elastic: (kernels: [3, 7], expansions: [2, 4], depths: [1, 2], widths: [0.5, 1.0]))";
+        elastic: (blocks: [Inverted, SqueezeExcite, Fused], kernels: [3, 7], expansions: [2, 4], depths: [1, 2], widths: [0.5, 1.0]))";
     Space::new(ron_text::parse::<SpaceFile>(text, "x.ron").unwrap()).unwrap()
+}
+
+/// The shared weights of all kinds of block.
+fn shared(space: &Space) -> Weights {
+    let each = space.largest_networks().into_iter();
+    let each = each.map(|network| Weights::initialised(&network, Seed::new(3), Device::Cpu));
+    each.reduce(Weights::with).unwrap()
 }
 
 /// A genome of the space in float32 with operators drawn by `draw`.
@@ -43,7 +50,7 @@ fn place(index: usize, part: &[usize], whole: &[usize]) -> usize {
 #[test]
 fn a_candidate_computes_what_its_own_copy_of_its_part_computes() {
     let space = space();
-    let shared = Weights::initialised(&space.network(&space.widest().0), Seed::new(3), Device::Cpu);
+    let shared = shared(&space);
     let arrays = shared.to_arrays();
     let x = Tensor::randn([2, 1, 16, 16], (Kind::Float, Device::Cpu));
     for draw in [|_, _| 0, |at, count| (at * 7 + 3) % count, |at, count| (at * 5 + at / 3) % count] {
@@ -70,7 +77,7 @@ fn a_candidate_computes_what_its_own_copy_of_its_part_computes() {
 #[test]
 fn only_the_part_in_use_gets_gradients_and_statistics() {
     let space = space();
-    let shared = Weights::initialised(&space.network(&space.widest().0), Seed::new(3), Device::Cpu);
+    let shared = shared(&space);
     let network = space.network(&space.narrowest().0);
     let x = Tensor::randn([4, 1, 16, 16], (Kind::Float, Device::Cpu));
     let pass = Pass { statistics: Statistics::Batch(1.0), follow: None };

@@ -11,6 +11,7 @@ use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::cost::LayerCost;
 use crate::cost::Metric;
+use crate::cost::codes_mib;
 use crate::cost::feasible_range;
 use crate::error::Error;
 use crate::error::Result;
@@ -101,6 +102,7 @@ fn network_json(network: &Network, args: &CostArgs) -> Result<Value> {
     let failed = |error: serde_json::Error| Error::Failed(error.to_string());
     let mut object = serde_json::to_value(Costs::of(network, args.convention)).map_err(failed)?;
     object["model"] = json!(network.model);
+    object["codes_mib"] = json!(codes_mib(network));
     object["convention"] = json!(args.convention.to_string());
     if args.layers {
         object["layers"] = serde_json::to_value(LayerCost::rows(network, args.convention)).map_err(failed)?;
@@ -116,6 +118,7 @@ fn network_table(network: &Network, args: &CostArgs) -> String {
             table.add_row([metric.name().to_owned(), number(value)]);
         }
     }
+    table.add_row(["codes_mib".to_owned(), number(codes_mib(network))]);
     if args.layers { format!("{}\n\n{table}", layer_table(network, args.convention)) } else { table.to_string() }
 }
 

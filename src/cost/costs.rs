@@ -59,6 +59,7 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::codes_mib;
     use crate::formats::Format;
     use crate::formats::QuantSpec;
     use crate::network::ModelSpec;
@@ -66,13 +67,17 @@ mod tests {
 
     /// A model with its layers set by rank: `format(rank, number of layers)`.
     fn costs(spec: &ModelSpec, convention: Convention, format: impl Fn(usize, usize) -> Format) -> Costs {
+        Costs::of(&with_formats(spec, format), convention)
+    }
+
+    fn with_formats(spec: &ModelSpec, format: impl Fn(usize, usize) -> Format) -> Network {
         let mut network = build(spec).unwrap();
         let count = network.weighted().len();
         let formats: Vec<Format> = (0..count).map(|rank| format(rank, count)).collect();
         let weights: Vec<_> = formats.iter().map(|format| QuantSpec::per_channel(*format)).collect();
         let activations: Vec<_> = formats.iter().map(|format| QuantSpec::per_tensor(*format)).collect();
         network.assign(&weights, &activations);
-        Costs::of(&network, convention)
+        network
     }
 
     fn model(name: &str) -> ModelSpec {
@@ -158,6 +163,23 @@ mod tests {
         assert!(prints_as(ends("resnet18"), "34.7"), "{}", ends("resnet18"));
         let float = costs(&model("resnet18"), Convention::Full, |_, _| Format::Float32);
         assert!(prints_as(float.gbops, "1858"), "{}", float.gbops);
+    }
+
+    #[test]
+    fn sizes_are_hawq_v3s() {
+        let ends = |rank, count| if rank == 0 || rank + 1 == count { Format::Int(8) } else { Format::Int(4) };
+        let printed = [
+            ("resnet18", with_formats(&model("resnet18"), |_, _| Format::Float32), "44.6"),
+            ("resnet18", with_formats(&model("resnet18"), |_, _| Format::Int(8)), "11.1"),
+            ("resnet18", with_formats(&model("resnet18"), ends), "5.8"),
+            ("resnet50_v1", with_formats(&model("resnet50_v1"), ends), "13.1"),
+            // HAWQ-V3 prints 24.5, a hundredth more than its weights take.
+            ("resnet50_v1", with_formats(&model("resnet50_v1"), |_, _| Format::Int(8)), "24.3"),
+        ];
+        for (name, network, expected) in printed {
+            let found = codes_mib(&network);
+            assert!(prints_as(found, expected), "{name}: {found}, not {expected}");
+        }
     }
 
     #[test]

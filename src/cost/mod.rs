@@ -18,4 +18,4 @@ pub use costs::Costs;
 pub use feasible::{cheapest, check_feasible, feasible_range, nearest};
 pub use layer_cost::LayerCost;
 pub use memory::activation_bytes;
-pub use size::{activation_scale_bits, weight_bits};
+pub use size::{activation_scale_bits, codes_mib, weight_bits};

@@ -20,6 +20,16 @@ pub fn weight_bits(layer: &LayerSpec) -> u64 {
     codes + scale_bits(spec, scale_count(spec.granularity, rows, row, shape[shape.len() - 1] as u64)) + bias
 }
 
+/// The weights' codes alone, without scales and biases, in MiB: the sizes that HAWQ-V3 prints as MB (Yao et al. 2021, table 1).
+pub fn codes_mib(network: &Network) -> f64 {
+    let bits = |layer: &LayerSpec| Some(layer.op.weight_shape()?.iter().product::<usize>() as f64 * code_bits(layer));
+    network.layers.iter().filter_map(bits).sum::<f64>() / 8.0 / f64::from(1 << 20)
+}
+
+fn code_bits(layer: &LayerSpec) -> f64 {
+    f64::from(layer.weight.map_or(32, |spec| spec.format.bits()))
+}
+
 /// Bits of the activation scales, one quantizer a tensor. Zero points are 0 by construction and take none; scales a
 /// token, group or block are computed while running and are not stored.
 pub fn activation_scale_bits(network: &Network) -> u64 {

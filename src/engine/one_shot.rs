@@ -20,6 +20,7 @@ use super::history::csv_text;
 use super::plan::Pace;
 use super::plan::spoken;
 use super::repair::fits;
+use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
@@ -109,7 +110,7 @@ pub(super) fn run_one_shot(
     folder.write(&folder.folder().join("targets.csv"), &csv_text(&targets, true)?)?;
     let weights = || {
         let device = session.device;
-        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.network(&space.widest().0), device);
+        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.largest_networks(), device);
         Box::new(of) as WeightsOf<'_>
     };
     let summary = finish(settings, folder, session, space, images, &history.rows, &weights, "all targets trained")?;
@@ -125,8 +126,8 @@ fn job_snapshot(folder: &RunDirectory, id: usize) -> PathBuf {
     folder.state().join(format!("job-{id}.safetensors"))
 }
 
-fn weights(snapshot: &Path, network: &Network, device: Device) -> Result<Weights> {
-    Weights::from_arrays(network, &crate::checkpoint::read(snapshot)?.arrays, device)
+fn weights(snapshot: &Path, networks: &[Network], device: Device) -> Result<Weights> {
+    supernet::read(networks, &crate::checkpoint::read(snapshot)?.arrays, device)
 }
 
 impl OneShotRun<'_> {
@@ -155,9 +156,9 @@ impl OneShotRun<'_> {
         };
         // Every training starts from the same weights, so that targets and formats are compared and nothing else.
         let training = Training { label: &label, snapshot: &snapshot, seed: seed.child("weights") };
-        let network = self.space.network(&self.space.widest().0);
+        let networks = self.space.largest_networks();
         let steps = self.images.training.steps();
-        let (mut trainer, state) = begin(training, &network, &self.settings.training(), steps, self.session.device)?;
+        let (mut trainer, state) = begin(training, &networks, &self.settings.training(), steps, self.session.device)?;
         let found = match job {
             Job::Uniform(_, genome) => {
                 let mut regime = Single(self.space.network(&genome.0));

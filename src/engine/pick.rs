@@ -10,6 +10,7 @@ use super::Session;
 use super::Summary;
 use super::Tested;
 use super::summary;
+use super::supernet;
 use super::workers::on_one_thread;
 use crate::cost::Constraint;
 use crate::cost::Convention;
@@ -17,7 +18,6 @@ use crate::cost::Costs;
 use crate::data::Loader;
 use crate::error::{Error, Result};
 use crate::models::Folded;
-use crate::models::Weights;
 use crate::pareto;
 use crate::space::NetworkFile;
 use crate::space::Space;
@@ -93,7 +93,7 @@ pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<P
         Algorithm::Nsga2 | Algorithm::Random => folder.supernet(),
     };
     let file = crate::checkpoint::read(&path)?;
-    let weights = Weights::from_arrays(&space.network(&space.widest().0), &file.arrays, session.device)?;
+    let weights = supernet::read(&space.largest_networks(), &file.arrays, session.device)?;
     let judging = images.judging.shallow_clone();
     let ready = on_one_thread(|| {
         // Moved in whole: tensors may go to another thread, not be shared with it.

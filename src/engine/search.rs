@@ -21,6 +21,7 @@ use super::plan::spoken;
 use super::records;
 use super::repair::Repaired;
 use super::repair::fits;
+use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
@@ -159,15 +160,15 @@ fn shared_weights(
     space: &Space,
     images: &RunImages,
 ) -> Result<Weights> {
-    let network = space.network(&space.widest().0);
+    let networks = space.largest_networks();
     if folder.supernet().exists() {
         let file = crate::checkpoint::read(folder.supernet())?;
-        return Weights::from_arrays(&network, &file.arrays, session.device);
+        return supernet::read(&networks, &file.arrays, session.device);
     }
     let seed = Seed::new(settings.seed);
     let snapshot = folder.state().join("train.safetensors");
     let training = Training { label: "train", snapshot: &snapshot, seed: seed.child("weights") };
-    let (mut trainer, _) = begin(training, &network, &settings.training(), images.training.steps(), session.device)?;
+    let (mut trainer, _) = begin(training, &networks, &settings.training(), images.training.steps(), session.device)?;
     let mut regime = Sandwich::new(space, settings.sandwich, seed.child("sandwich"));
     if train(training, &mut trainer, &mut regime, images, session)? == Ended::Stopped {
         session.say(&format!(
@@ -178,7 +179,7 @@ fn shared_weights(
     crate::checkpoint::write_safetensors(
         folder.supernet(),
         &trainer.weights.to_arrays(),
-        &[("format".to_owned(), "pt".to_owned()), ("model".to_owned(), network.model.clone())].into(),
+        &[("format".to_owned(), "pt".to_owned()), ("model".to_owned(), networks[0].model.clone())].into(),
     )?;
     Ok(trainer.weights)
 }

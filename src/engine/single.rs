@@ -120,7 +120,7 @@ pub fn train_single(
     ));
     let snapshot = folder.state().join("train.safetensors");
     let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
-    let (mut trainer, state) = begin(training, network, settings, steps, session.device)?;
+    let (mut trainer, state) = begin(training, std::slice::from_ref(network), settings, steps, session.device)?;
     if let (Some(from), None) = (from, state) {
         let StartingWeights { mut file, path, .. } = from.of(network);
         if own != classes {

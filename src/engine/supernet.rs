@@ -1,5 +1,6 @@
 //! Training a run's shared weights, once, resumably.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::Device;
@@ -7,7 +8,8 @@ use tch::Device;
 use super::RunImages;
 use super::Session;
 use super::TrainSettings;
-use crate::error::Result;
+use crate::checkpoint::Array;
+use crate::error::{Error, Result};
 use crate::models::Weights;
 use crate::network::Network;
 use crate::progress::Progress;
@@ -29,24 +31,38 @@ pub(super) struct Training<'a> {
     pub(super) seed: Seed,
 }
 
+/// The weights that all these networks share, from named arrays.
+///
+/// # Errors
+/// A parameter is missing or has another shape.
+pub(super) fn read(networks: &[Network], arrays: &BTreeMap<String, Array>, device: Device) -> Result<Weights> {
+    joined(networks, |network| Weights::from_arrays(network, arrays, device))
+}
+
+fn joined(networks: &[Network], weights: impl Fn(&Network) -> Result<Weights>) -> Result<Weights> {
+    let mut all = networks.iter().map(weights);
+    let first = all.next().ok_or_else(|| Error::Failed("weights of no network".into()))??;
+    all.try_fold(first, |joined, more| Ok(joined.with(more?)))
+}
+
 /// A trainer at the start, or where the snapshot left it; and the regime's state in that snapshot.
 ///
 /// # Errors
 /// The snapshot is damaged or of another network.
 pub(super) fn begin(
     training: Training<'_>,
-    network: &Network,
+    networks: &[Network],
     settings: &TrainSettings,
     steps: usize,
     device: Device,
 ) -> Result<(Trainer, Option<String>)> {
     let total = steps * settings.train.epochs;
     if !training.snapshot.exists() {
-        let weights = Weights::initialised(network, training.seed, device);
+        let weights = joined(networks, |network| Ok(Weights::initialised(network, training.seed, device)))?;
         return Ok((Trainer::new(weights, settings.train.clone(), total), None));
     }
     let snapshot = Snapshot::load(training.snapshot)?;
-    let weights = Weights::from_arrays(network, &snapshot.arrays, device)?;
+    let weights = read(networks, &snapshot.arrays, device)?;
     let mut trainer = Trainer::new(weights, settings.train.clone(), total);
     snapshot.restore(&mut trainer);
     Ok((trainer, Some(snapshot.regime)))

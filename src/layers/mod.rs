@@ -84,6 +84,8 @@ pub fn activate(x: &Tensor, act: Act) -> Tensor {
         Act::Relu => x.relu(),
         Act::Relu6 => x.clamp(0.0, 6.0),
         Act::Gelu => x.gelu("none"),
+        Act::HardSwish => x.hardswish(),
+        Act::HardSigmoid => x.hardsigmoid(),
     }
 }
 
@@ -92,7 +94,7 @@ pub fn activate_before_quantizer(x: Tensor, act: Act) -> Tensor {
     match act {
         Act::None | Act::Relu => x,
         Act::Relu6 => x.clamp_max(6.0),
-        Act::Gelu => activate(&x, act),
+        Act::Gelu | Act::HardSwish | Act::HardSigmoid => activate(&x, act),
     }
 }
 
@@ -111,7 +113,7 @@ pub fn without_weights(x: &Tensor, op: Op, output: Shape) -> Tensor {
         Op::AttentionScores { heads } => attention::scores(x, heads as i64),
         Op::ClassToken => x.slice(2, 0, 1, 1),
         Op::Activate | Op::Conv(_) | Op::Linear { .. } | Op::Add => x.shallow_clone(),
-        Op::Embed | Op::LayerNorm | Op::AttentionValues { .. } => x.shallow_clone(),
+        Op::Gate | Op::Embed | Op::LayerNorm | Op::AttentionValues { .. } => x.shallow_clone(),
     }
 }
 
@@ -135,6 +137,14 @@ mod tests {
         let plain = x.conv2d(&w, None::<&Tensor>, [2, 2], [1, 1], [1, 1], 1);
         let difference = (convolution(&x, &w, None, conv) - plain).abs().max().double_value(&[]);
         assert!(difference < 1e-12, "{difference}");
+    }
+
+    #[test]
+    fn hard_activations_by_hand() {
+        let of =
+            |act| Vec::<f32>::try_from(activate(&Tensor::from_slice(&[-4.0_f32, -1.5, 0.0, 1.5, 4.0]), act)).unwrap();
+        assert_eq!(of(Act::HardSwish), [0.0, -0.375, 0.0, 1.125, 4.0]);
+        assert_eq!(of(Act::HardSigmoid), [0.0, 0.25, 0.5, 0.75, 1.0]);
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl Folded {
             (Op::Conv(conv), Some(folded), _) => layers::convolution(x, &folded.weight, Some(&folded.bias), conv),
             (Op::Linear { .. }, Some(folded), _) => layers::linear(x, &folded.weight, Some(&folded.bias)),
             (Op::Add, _, Some(shortcut)) => x + shortcut,
+            (Op::Gate, _, Some(gate)) => x * gate,
             (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
             (Op::Embed, Some(own), _) => layers::embed(x, &own.bias.narrow(0, 0, 1), &own.weight),
             (Op::LayerNorm, Some(own), _) => layers::layer_norm(x, &own.weight.flatten(0, -1), Some(&own.bias)),

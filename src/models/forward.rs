@@ -76,6 +76,7 @@ fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Ten
             layers::linear(x, &quant::weight(&weights.weight(layer), spec), bias.as_ref())
         }
         (Op::Add, _, Some(shortcut)) => x + shortcut,
+        (Op::Gate, _, Some(gate)) => x * gate,
         (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
         (Op::Embed, _, _) => layers::embed(x, weights.get("cls_token"), weights.get(&layer.name)),
         (Op::LayerNorm, _, _) => layers::layer_norm(x, weights.get(&format!("{}.weight", layer.name)), bias.as_ref()),

@@ -96,6 +96,15 @@ impl Weights {
         Ok(weights)
     }
 
+    /// These weights and those that only `more` has.
+    #[must_use]
+    pub fn with(mut self, more: Self) -> Self {
+        for (name, tensor) in more.tensors {
+            self.tensors.entry(name).or_insert(tensor);
+        }
+        self
+    }
+
     /// Everything as named arrays, ranges under `range.<tensor>`.
     pub fn to_arrays(&self) -> BTreeMap<String, Array> {
         let mut arrays: BTreeMap<String, Array> = BTreeMap::new();

@@ -78,6 +78,7 @@ fn names(number: usize) -> Names {
     let part = |leaf: &str| format!("{}.{leaf}", block(number));
     let pair = |conv: &str, norm: &str| [conv, norm].map(part);
     Names {
+        block: block(number),
         expand: pair("_expand_conv", "_bn0"),
         depthwise: pair("_depthwise_conv", "_bn1"),
         project: pair("_project_conv", "_bn2"),

@@ -102,6 +102,13 @@ impl Graph {
         self.push(LayerSpec { bias: true, ..self.layer(name, op, vec![from]) })
     }
 
+    /// A 1x1 convolution with bias and without batch normalisation.
+    pub(super) fn pointwise(&mut self, name: String, from: Source, c_out: usize, act: Act) -> Source {
+        let c_in = self.shape(from).c;
+        let conv = Conv { c_in, c_out, kernel: 1, stride: 1, padding: 0, extra_end: 0, groups: 1 };
+        self.push(LayerSpec { bias: true, act, ..self.layer(name, Op::Conv(conv), vec![from]) })
+    }
+
     /// A convolution with bias whose windows touch but do not overlap, and nothing behind it.
     pub(super) fn patches(&mut self, name: String, from: Source, c_out: usize, side: usize) -> Source {
         let conv =

@@ -61,6 +61,7 @@ fn names(name: &str, expansion: usize) -> Names {
     let depthwise = usize::from(expansion > 1);
     let pair = |conv: String, norm: String| [conv, norm].map(|part| format!("{name}.conv.{part}"));
     Names {
+        block: name.to_owned(),
         expand: pair("0.0".to_owned(), "0.1".to_owned()),
         depthwise: pair(format!("{depthwise}.0"), format!("{depthwise}.1")),
         project: pair((depthwise + 1).to_string(), (depthwise + 2).to_string()),

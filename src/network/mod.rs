@@ -21,7 +21,7 @@ mod transform;
 mod vit;
 
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
-pub use operators::{Operators, Stage};
+pub use operators::{BlockKind, Operators, Stage};
 pub(crate) use operators::{check_expansion, check_kernel, check_width};
 pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON};
 pub use transform::{Interpolation, Transform};

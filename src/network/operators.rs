@@ -1,5 +1,7 @@
 //! Sizes that a search chooses operator by operator: kernels and expansions of blocks, depths and widths of stages.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -20,11 +22,31 @@ pub struct Stage {
     pub stride: usize,
 }
 
+/// What a block is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BlockKind {
+    /// Expansion, depthwise convolution, projection, with ReLU6: as published.
+    Inverted,
+    /// Likewise with hard-swish and squeeze-and-excitation, as in MobileNetV3.
+    SqueezeExcite,
+    /// A full convolution, which also expands, and a projection, as in EfficientNetV2.
+    Fused,
+}
+
+impl fmt::Display for BlockKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// Chosen sizes. A list that is empty leaves the model's own. Blocks are counted through all stages of the published
 /// network, those that a depth leaves out included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operators {
+    /// Kind of each block; those without expansion are as published whatever theirs says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockKind>,
     /// Side of the depthwise kernel of each block, odd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<usize>,
@@ -48,6 +70,13 @@ impl Operators {
     /// Whether everything is the model's own.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    pub(super) fn block(&self, block: usize, stage: &Stage) -> BlockKind {
+        match stage.expansion {
+            1 => BlockKind::Inverted,
+            _ => self.blocks.get(block).copied().unwrap_or(BlockKind::Inverted),
+        }
     }
 
     pub(super) fn kernel(&self, block: usize, stage: &Stage) -> usize {
@@ -76,6 +105,7 @@ impl Operators {
     pub(super) fn check(&self, stages: &[Stage]) -> Result<()> {
         let blocks = stages.iter().map(|stage| stage.blocks).sum();
         let lists = [
+            ("operators.blocks", self.blocks.len(), blocks, "blocks"),
             ("operators.kernels", self.kernels.len(), blocks, "blocks"),
             ("operators.expansions", self.expansions.len(), blocks, "blocks"),
             ("operators.depths", self.depths.len(), stages.len(), "stages"),
@@ -134,7 +164,7 @@ mod tests {
         let mut expansions = vec![6; 17];
         expansions[4] = 4;
         let (depths, widths) = (vec![1, 2, 2, 4, 1, 3, 1], vec![1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
-        let network = sampled(Operators { kernels, expansions, depths, widths }).unwrap();
+        let network = sampled(Operators { kernels, expansions, depths, widths, ..Operators::default() }).unwrap();
         let conv = |name: &str| {
             let layer = network.layers.iter().find(|layer| layer.name == name)?;
             if let Op::Conv(conv) = layer.op { Some((conv.c_in, conv.c_out, conv.kernel)) } else { None }
@@ -147,6 +177,35 @@ mod tests {
         assert_eq!(conv("features.11.conv.0.0"), Some((32, 192, 1)));
         assert!(conv("features.12.conv.0.0").is_none() && conv("features.13.conv.0.0").is_none());
         assert_eq!(conv("features.18.0"), Some((160, 1280, 1)));
+    }
+
+    #[test]
+    fn other_kinds_of_blocks_have_weights_of_their_own() {
+        let mut blocks = vec![BlockKind::Inverted; 17];
+        (blocks[2], blocks[3]) = (BlockKind::SqueezeExcite, BlockKind::Fused);
+        let network = sampled(Operators { blocks, ..Operators::default() }).unwrap();
+        let parameters = network.parameters();
+        // Stage 2 is 24 x 0.5 = 16 wide (12 rounded to eights): 96 channels inside, 24 in the gates.
+        for (name, shape) in [
+            ("features.3.mbv3.depthwise.0.weight", vec![96, 1, 3, 3]),
+            ("features.3.mbv3.se.fc1.weight", vec![24, 96, 1, 1]),
+            ("features.3.mbv3.se.fc1.bias", vec![24]),
+            ("features.3.mbv3.se.fc2.weight", vec![96, 24, 1, 1]),
+            ("features.4.fused.expand.0.weight", vec![96, 16, 3, 3]),
+            ("features.4.fused.project.1.bias", vec![16]),
+        ] {
+            assert_eq!(parameters.get(name), Some(&shape), "{name}");
+        }
+        assert!(!parameters.contains_key("features.3.conv.0.0.weight") && network.validate().is_ok());
+        // The map and its gates take the format of the projection that reads their product.
+        let decider = |name: &str| {
+            let layer = network.layers.iter().find(|layer| layer.name == name)?;
+            Some(network.layers[layer.point.as_ref()?.decided_by].name.as_str())
+        };
+        for gated in ["depthwise.act", "se.gates", "se.scale"] {
+            assert_eq!(decider(&format!("features.3.mbv3.{gated}")), Some("features.3.mbv3.project.0"), "{gated}");
+        }
+        assert_eq!(decider("features.3.mbv3.se.pool"), Some("features.3.mbv3.se.fc1"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 2. Both inputs of every add are points in one format, that of the block's input: so the add is an integer add
 //!    (ONNX Runtime fuses it only then). The layer that decides the block's input decides them.
 //! 3. The input of the global average pool is a point, decided by the layer behind the pool, so that the last add has a
-//!    quantized output too and can be fused. Likewise the input of an activation that stands alone, and what attention
+//!    quantized output too and can be fused. Likewise the input of an activation that stands alone, a map and its gates, and what attention
 //!    multiplies: queries, keys, values (one tensor, one quantizer) and scores are decided by the projection behind them.
 //!
 //! A transformer's tokens themselves, and so the sums and layer norms over them, stay in float: a sum is a point only where
@@ -45,7 +45,7 @@ fn nonnegative(layers: &[LayerSpec], source: Source) -> bool {
 
 /// Whether what is read takes the format of the result.
 fn passes_on(op: Op) -> bool {
-    matches!(op, Op::GlobalAvgPool | Op::Activate | Op::AttentionScores { .. } | Op::AttentionValues { .. })
+    matches!(op, Op::GlobalAvgPool | Op::Activate | Op::Gate | Op::AttentionScores { .. } | Op::AttentionValues { .. })
 }
 
 /// Whether each token of a layer's result has a scale of its own.

@@ -27,6 +27,7 @@ impl Op {
             }
             Self::Linear { c_in, c_out } => (c_in == first.c).then_some(Shape { c: c_out, ..first }),
             Self::Add => (inputs.len() == 2 && inputs[1] == first).then_some(first),
+            Self::Gate => (*inputs.get(1)? == Shape { c: first.c, h: 1, w: 1 }).then_some(first),
             Self::MaxPool { kernel, stride, padding } => window(first.c, kernel, stride, 2 * padding),
             Self::GlobalAvgPool => Some(Shape { c: first.c, h: 1, w: 1 }),
             Self::PadShortcut { stride } => window(first.c, 1, stride, 0),

@@ -50,12 +50,16 @@ pub enum Act {
     Relu6,
     /// x times the Gaussian's distribution function (Hendrycks and Gimpel 2016), exact.
     Gelu,
+    /// x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
+    HardSwish,
+    /// min(max(x + 3, 0), 6) / 6.
+    HardSigmoid,
 }
 
 impl Act {
-    /// Whether it never gives a negative value, so that an unsigned quantizer's clamp at 0 can stand for it.
+    /// Whether it never gives a negative value.
     pub fn is_nonnegative(self) -> bool {
-        matches!(self, Self::Relu | Self::Relu6)
+        matches!(self, Self::Relu | Self::Relu6 | Self::HardSigmoid)
     }
 }
 
@@ -93,6 +97,8 @@ pub enum Op {
     },
     /// Sum of two inputs of equal shape.
     Add,
+    /// Each channel of a map times its gate (Hu et al. 2018, squeeze-and-excitation): reads `[c, h, w]` and `[c, 1, 1]`.
+    Gate,
     /// Max pooling; commutes with quantization, so it repeats its input's scale.
     MaxPool {
         /// Side of the window.
@@ -180,7 +186,7 @@ pub struct LayerSpec {
     pub name: String,
     /// The operator.
     pub op: Op,
-    /// Where it reads; two entries for [`Op::Add`] (branch first, shortcut second) and
+    /// Where it reads; two entries for [`Op::Add`] (branch first, shortcut second), [`Op::Gate`] and
     /// [`Op::AttentionValues`], one for the others.
     pub inputs: Vec<Source>,
     /// Shape of the result.

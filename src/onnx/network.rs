@@ -2,7 +2,7 @@
 
 use super::attention;
 use super::element::Element;
-use super::graph::{Dialect, FLOAT, Graph, int, ints};
+use super::graph::{Dialect, FLOAT, Graph, float, int, ints};
 use super::proto::ModelProto;
 use super::quantizers;
 use crate::error::Result;
@@ -75,30 +75,36 @@ impl Writer<'_> {
         let name = if last { OUTPUT } else { layer.name.as_str() };
         let integer = layer.point.as_ref().is_some_and(|point| point.spec.format.is_integer());
         // The quantizer of a nonnegative tensor is its ReLU; elsewhere the ReLU stands alone.
-        let relu = match layer.act {
-            Act::None => None,
-            Act::Relu => (!integer).then_some("Relu"),
-            Act::Relu6 => Some("Clip"),
-            Act::Gelu => Some("Gelu"),
-        };
-        let raw = if relu.is_some() { format!("{name}_linear") } else { name.to_owned() };
+        let alone = layer.act != Act::None && !(layer.act == Act::Relu && integer);
+        let raw = if alone { format!("{name}_linear") } else { name.to_owned() };
         let mut x = self.operator(index, layer, &raw)?;
-        if let Some(op) = relu {
-            x = if op == "Gelu" {
-                attention::gelu(&mut self.graph, &x, name)
-            } else if op == "Clip" {
-                let low = self.graph.floats(&format!("{name}_zero"), &[], &[0.0]);
-                let high = self.graph.floats(&format!("{name}_six"), &[], &[6.0]);
-                self.graph.node("Clip", &[&x, &low, &high], name, vec![])
-            } else {
-                self.graph.node("Relu", &[&x], name, vec![])
-            };
+        if alone {
+            x = self.activation(layer.act, &x, name);
         }
         match (&layer.point, self.stored.scales[index]) {
             (Some(point), _) if point.is_by_token() => quantizers::by_token(&mut self.graph, &x, name, point),
             (Some(point), Some(scale)) => Ok(quantizers::point(&mut self.graph, &x, name, point, scale)),
             _ if matches!(layer.op, Op::MaxPool { .. } | Op::PadShortcut { .. }) => Ok(self.repeated(layer, &x)),
             _ => Ok(x),
+        }
+    }
+
+    fn activation(&mut self, act: Act, x: &str, name: &str) -> String {
+        let graph = &mut self.graph;
+        match act {
+            Act::None => x.to_owned(),
+            Act::Relu => graph.node("Relu", &[x], name, vec![]),
+            Act::Relu6 => {
+                let low = graph.floats(&format!("{name}_zero"), &[], &[0.0]);
+                let high = graph.floats(&format!("{name}_six"), &[], &[6.0]);
+                graph.node("Clip", &[x, &low, &high], name, vec![])
+            }
+            Act::Gelu => attention::gelu(graph, x, name),
+            Act::HardSwish => {
+                graph.need(14);
+                graph.node("HardSwish", &[x], name, vec![])
+            }
+            Act::HardSigmoid => graph.node("HardSigmoid", &[x], name, vec![float("alpha", 1.0 / 6.0)]),
         }
     }
 
@@ -165,9 +171,9 @@ impl Writer<'_> {
                 let (weight, bias) = self.arrays(layer, arrays)?;
                 self.graph.node("Gemm", &[&flat, &weight, &bias], output, vec![int("transB", 1)])
             }
-            (Op::Add, _) => {
-                let shortcut = self.read(layer.inputs[1]);
-                self.graph.node("Add", &[&x, &shortcut], output, vec![])
+            (Op::Add | Op::Gate, _) => {
+                let second = self.read(layer.inputs[1]);
+                self.graph.node(if layer.op == Op::Add { "Add" } else { "Mul" }, &[&x, &second], output, vec![])
             }
             (Op::MaxPool { kernel, stride, padding }, _) => {
                 let attributes = vec![

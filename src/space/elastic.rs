@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::network::BlockKind;
 use crate::network::ModelSpec;
 use crate::network::Operators;
 use crate::network::{check_expansion, check_kernel, check_width};
@@ -17,6 +18,9 @@ use super::{Choice, Decision, Sets};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Elastic {
+    /// Kinds of block, chosen for every block that has an expansion. Each kind has weights of its own.
+    #[serde(default)]
+    pub blocks: Vec<BlockKind>,
     /// Sides of the depthwise kernel, chosen for every block.
     #[serde(default)]
     pub kernels: Vec<usize>,
@@ -34,6 +38,8 @@ pub struct Elastic {
 /// What an operator decision sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
+    /// Kind of a block.
+    Block,
     /// Side of a block's depthwise kernel.
     Kernel,
     /// Expansion of a block.
@@ -47,6 +53,7 @@ pub enum Knob {
 impl Knob {
     fn name(self) -> &'static str {
         match self {
+            Self::Block => "block",
             Self::Kernel => "kernel",
             Self::Expansion => "expansion",
             Self::Depth => "depth",
@@ -67,17 +74,18 @@ impl Elastic {
         if self.depths.contains(&0) {
             return Err(Error::bad_value("elastic.depths", 0, "a stage keeps at least 1 block"));
         }
+        once("elastic.blocks", &self.blocks)?;
         once("elastic.kernels", &self.kernels)?;
         once("elastic.expansions", &self.expansions)?;
         once("elastic.depths", &self.depths)?;
         once("elastic.widths", &self.widths)
     }
 
-    /// The largest operators over the stages of `model`.
+    /// The largest operators over the stages of `model`, once with every block of each kind, the dearest kind first.
     ///
     /// # Errors
     /// A model without such stages.
-    pub(super) fn largest(&self, model: &ModelSpec) -> Result<Operators> {
+    pub(super) fn largest(&self, model: &ModelSpec) -> Result<Vec<Operators>> {
         let stages = model.stages();
         if stages.is_empty() {
             let hint = format!("{} has no elastic operators; mobilenet_v2 and efficientnet_lite have", model.model);
@@ -86,25 +94,31 @@ impl Elastic {
         let blocks = stages.iter().map(|stage| stage.blocks).sum();
         let of_blocks = |list: &[usize]| list.iter().max().map_or(vec![], |&most| vec![most; blocks]);
         let widest = self.widths.iter().copied().reduce(f64::max);
-        Ok(Operators {
+        let sizes = Operators {
+            blocks: vec![],
             kernels: of_blocks(&self.kernels),
             expansions: of_blocks(&self.expansions),
             depths: if self.depths.is_empty() { vec![] } else { stages.iter().map(|stage| stage.blocks).collect() },
             widths: widest.map_or(vec![], |width| vec![width; stages.len()]),
-        })
+        };
+        if self.blocks.is_empty() {
+            return Ok(vec![sizes]);
+        }
+        let mut kinds = self.blocks.clone();
+        kinds.sort_by(|a, b| b.cmp(a));
+        Ok(kinds.into_iter().map(|kind| Operators { blocks: vec![kind; blocks], ..sizes.clone() }).collect())
     }
 
     /// The decisions that these lists leave open, stage by stage.
     pub(super) fn decisions(&self, model: &ModelSpec) -> Vec<Decision> {
         let mut decisions = Vec::new();
-        let mut take = |place: String, knob: Knob, at, sizes: Vec<f64>| {
-            if sizes.len() > 1 {
-                let choices = sizes.into_iter().map(Choice::Size).collect();
+        let mut take = |place: String, knob: Knob, at, choices: Vec<Choice>| {
+            if choices.len() > 1 {
                 let name = format!("{place}.{}", knob.name());
                 decisions.push(Decision { name, sets: Sets::Operator { knob, at }, choices });
             }
         };
-        let sizes = |list: &[usize]| list.iter().map(|&size| size as f64).collect();
+        let sizes = |list: &[usize]| list.iter().map(|&size| Choice::Size(size as f64)).collect();
         let mut number = 0;
         for (index, stage) in model.stages().iter().enumerate() {
             let name = format!("stage{}", index + 1);
@@ -112,11 +126,13 @@ impl Elastic {
                 let fewer = self.depths.iter().copied().filter(|&depth| depth < stage.blocks);
                 take(name.clone(), Knob::Depth, index, sizes(&fewer.chain([stage.blocks]).collect::<Vec<_>>()));
             }
-            take(name, Knob::Width, index, self.distinct_widths(model, index));
+            take(name, Knob::Width, index, self.distinct_widths(model, index).map(Choice::Size).collect());
             for _ in 0..stage.blocks {
                 let block = model.block_name(number);
                 take(block.clone(), Knob::Kernel, number, sizes(&self.kernels));
                 if stage.expansion > 1 {
+                    let kinds = self.blocks.iter().copied().map(Choice::Block).collect();
+                    take(block.clone(), Knob::Block, number, kinds);
                     take(block, Knob::Expansion, number, sizes(&self.expansions));
                 }
                 number += 1;
@@ -126,20 +142,23 @@ impl Elastic {
     }
 
     /// The widths that give a stage different channels; the widest of equals, which the shared weights have.
-    fn distinct_widths(&self, model: &ModelSpec, stage: usize) -> Vec<f64> {
-        let channels = |width| model.stage_channels(stage, width);
-        let wider = |width: f64| self.widths.iter().any(|&other| other > width && channels(other) == channels(width));
-        self.widths.iter().copied().filter(|&width| !wider(width)).collect()
+    fn distinct_widths(&self, model: &ModelSpec, stage: usize) -> impl Iterator<Item = f64> {
+        let channels = move |width| model.stage_channels(stage, width);
+        let wider =
+            move |width: f64| self.widths.iter().any(|&other| other > width && channels(other) == channels(width));
+        self.widths.iter().copied().filter(move |&width| !wider(width))
     }
 }
 
-/// Puts a chosen size where its knob belongs.
-pub(super) fn set(operators: &mut Operators, knob: Knob, at: usize, size: f64) {
-    match knob {
-        Knob::Kernel => operators.kernels[at] = size as usize,
-        Knob::Expansion => operators.expansions[at] = size as usize,
-        Knob::Depth => operators.depths[at] = size as usize,
-        Knob::Width => operators.widths[at] = size,
+/// Puts a choice where its knob belongs.
+pub(super) fn set(operators: &mut Operators, knob: Knob, at: usize, choice: Choice) {
+    match (knob, choice) {
+        (Knob::Block, Choice::Block(kind)) => operators.blocks[at] = kind,
+        (Knob::Kernel, Choice::Size(size)) => operators.kernels[at] = size as usize,
+        (Knob::Expansion, Choice::Size(size)) => operators.expansions[at] = size as usize,
+        (Knob::Depth, Choice::Size(size)) => operators.depths[at] = size as usize,
+        (Knob::Width, Choice::Size(size)) => operators.widths[at] = size,
+        _ => {}
     }
 }
 

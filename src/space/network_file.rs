@@ -211,6 +211,7 @@ fn operator(layer: &LayerSpec) -> String {
         }
         Op::Linear { c_in, c_out } => format!("linear {c_in}->{c_out}"),
         Op::Add => "add".to_owned(),
+        Op::Gate => "channels times gates".to_owned(),
         Op::MaxPool { .. } => "max pool".to_owned(),
         Op::GlobalAvgPool => "global average pool".to_owned(),
         Op::PadShortcut { .. } => "padded shortcut".to_owned(),

@@ -1,11 +1,12 @@
 //! The operators of a genome: which blocks its network has, and of what size.
 
+use crate::genome::Genome;
 use crate::network::ModelSpec;
 use crate::network::Network;
 use crate::network::build;
 
 use super::elastic;
-use super::{Choice, Decision, Knob, Sets, Space};
+use super::{Decision, Knob, Sets, Space};
 
 impl Space {
     /// The model of a genome, its operators as chosen.
@@ -15,8 +16,8 @@ impl Space {
     pub fn spec_of(&self, genome: &[u8]) -> ModelSpec {
         let mut spec = self.largest.clone();
         for (gene, decision) in self.genes(genome) {
-            if let (Sets::Operator { knob, at }, Choice::Size(size)) = (&decision.sets, decision.choices[gene]) {
-                elastic::set(&mut spec.operators, *knob, *at, size);
+            if let Sets::Operator { knob, at } = decision.sets {
+                elastic::set(&mut spec.operators, knob, at, decision.choices[gene]);
             }
         }
         spec
@@ -32,11 +33,28 @@ impl Space {
         Network { transform: self.network.transform.clone(), ..sampled }
     }
 
-    /// For each layer with weights of a network of this space, its position among those of the largest.
+    /// For each layer with weights of a network of this space, its place among those of all.
     pub(super) fn present(&self, network: &Network) -> Vec<usize> {
-        let mut largest = self.weighted.iter().map(|&layer| &self.network.layers[layer].name).enumerate();
-        let same = |layer: usize| largest.find(|(_, name)| **name == network.layers[layer].name).map(|(rank, _)| rank);
-        network.weighted().into_iter().filter_map(same).collect()
+        let place = |layer: usize| self.places.get(&network.layers[layer].name).copied();
+        network.weighted().into_iter().filter_map(place).collect()
+    }
+
+    /// The largest genome of each kind of block: their networks' parameters are together those of every candidate. The
+    /// first is the widest of all.
+    pub fn widest_of_each_kind(&self) -> Vec<Genome> {
+        let widest = self.widest();
+        let kinds = self.decisions().iter().find(|decision| decision.is_block()).map_or(1, |first| first.choices.len());
+        let of_kind = |kind: usize| {
+            let gene = |(&most, decision): (&u8, &Decision)| if decision.is_block() { kind as u8 } else { most };
+            Genome(widest.0.iter().zip(self.decisions()).map(gene).collect())
+        };
+        let others = (0..kinds).map(of_kind).filter(|genome| *genome != widest);
+        std::iter::once(widest.clone()).chain(others).collect()
+    }
+
+    /// The networks of [`Space::widest_of_each_kind`].
+    pub fn largest_networks(&self) -> Vec<Network> {
+        self.widest_of_each_kind().iter().map(|genome| self.network(&genome.0)).collect()
     }
 
     /// The same network's one genome: decisions about blocks that it leaves out stand at their largest option.
@@ -49,11 +67,10 @@ impl Space {
         }
         let network = self.of_operators(genome);
         let present = self.present(&network);
-        let has = |layer: &usize| self.weighted.binary_search(layer).is_ok_and(|rank| present.contains(&rank));
         let block = |at: usize| format!("{}.", self.largest.block_name(at));
         let counts = |decision: &Decision| match &decision.sets {
-            Sets::Formats { layers, .. } => layers.iter().any(has),
-            Sets::Operator { knob: Knob::Kernel | Knob::Expansion, at } => {
+            Sets::Formats { layers, .. } => layers.iter().any(|layer| present.contains(layer)),
+            Sets::Operator { knob: Knob::Block | Knob::Kernel | Knob::Expansion, at } => {
                 network.layers.iter().any(|layer| layer.name.starts_with(&block(*at)))
             }
             Sets::Operator { .. } => true,
@@ -70,6 +87,7 @@ mod tests {
 
     use super::*;
     use crate::ron_text;
+    use crate::space::Choice;
     use crate::space::SpaceFile;
 
     /// A space of operators and formats on a narrow MobileNetV2.
@@ -100,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_block_has_layers_and_one_decision_names_it() {
+        let space = elastic("blocks: [Inverted, Fused], depths: [1]");
+        let kinds = space.widest_of_each_kind();
+        assert!(kinds.len() == 2 && kinds[0] == space.widest());
+        let has =
+            |genome: &Genome, part: &str| space.network(&genome.0).layers.iter().any(|layer| layer.name.contains(part));
+        assert!(has(&kinds[0], "features.3.fused.") && !has(&kinds[0], "features.3.conv."));
+        assert!(has(&kinds[1], "features.3.conv.") && !has(&kinds[1], "features.3.fused."));
+        // Formats of the kind that a block is not have no effect.
+        let format =
+            space.decisions().iter().position(|decision| decision.name == "features.3.fused.expand.0").unwrap();
+        let mut genome = kinds[1].clone();
+        genome.0[format] ^= 1;
+        assert_eq!(space.canonical(&genome.0), space.canonical(&kinds[1].0));
+        assert!(space.describe(&kinds[1].0).contains("features.3.block=Inverted"));
+    }
+
+    #[test]
     fn one_size_alone_is_set_and_other_models_are_refused() {
         let space = elastic("kernels: [5]");
         assert!(space.decisions().iter().all(Decision::is_format));
@@ -117,8 +153,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_canonical_genomes_are_two_networks(draws in proptest::collection::vec(any::<u8>(), 200), at in any::<usize>()) {
-            let space = elastic("kernels: [3, 5], expansions: [3, 6], depths: [1, 2], widths: [0.5, 1.0]");
+        fn two_canonical_genomes_are_two_networks(draws in proptest::collection::vec(any::<u8>(), 300), at in any::<usize>()) {
+            let space = elastic("blocks: [Fused, Inverted, SqueezeExcite], kernels: [3, 5], expansions: [3, 6], depths: [1, 2], widths: [0.5, 1.0]");
             let choices = space.choices();
             let mut genome: Vec<u8> = choices.iter().zip(&draws).map(|(count, draw)| draw % count).collect();
             let network = space.network(&genome);

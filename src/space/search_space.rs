@@ -1,14 +1,17 @@
 //! A search space over one network, and the way from a genome to the network it stands for.
 
+use std::collections::HashMap;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::formats::Format;
 use crate::formats::QuantSpec;
 use crate::network::ModelSpec;
 use crate::network::Network;
+use crate::network::Operators;
 use crate::network::build;
 
-use super::decisions::decisions;
+use super::decisions::{Slot, decisions, slots};
 use super::{Choice, Decision, DecisionKind, Sets, SpaceFile};
 
 /// The networks that differ from one another only in the formats and operators that a [`SpaceFile`] leaves open.
@@ -19,10 +22,12 @@ pub struct Space {
     file: SpaceFile,
     /// The model with the largest operators.
     pub(super) largest: ModelSpec,
-    /// That model's network, with the fixed formats assigned; open ones are float32.
+    /// That model's network, formats open.
     pub(super) network: Network,
-    /// Position of each of its layers among those with weights.
-    pub(super) weighted: Vec<usize>,
+    /// The layers with weights of all its networks, with the fixed formats; open ones are float32.
+    pub(super) slots: Vec<Slot>,
+    /// Their places by their names.
+    pub(super) places: HashMap<String, usize>,
     decisions: Vec<Decision>,
 }
 
@@ -33,26 +38,29 @@ impl Space {
     /// When the file's values do not fit together, a pin matches no layer, or nothing is left to decide.
     pub fn new(file: SpaceFile) -> Result<Self> {
         file.check()?;
-        let mut largest = file.model_spec();
-        let mut open = Vec::new();
-        if let Some(elastic) = &file.elastic {
-            largest.operators = elastic.largest(&largest)?;
-            open = elastic.decisions(&largest);
-        }
-        let mut network = build(&largest)?;
-        let channels = network.input.c;
-        network.transform.renormalise(file.mean.as_deref(), file.std.as_deref(), channels)?;
-        let (formats, fixed) = decisions(&file, &network)?;
-        open.extend(formats);
-        if open.is_empty() {
+        let model = file.model_spec();
+        let elastic = file.elastic.clone().unwrap_or_default();
+        let largest = if file.elastic.is_some() { elastic.largest(&model)? } else { vec![Operators::default()] };
+        let specs: Vec<ModelSpec> =
+            largest.into_iter().map(|operators| ModelSpec { operators, ..model.clone() }).collect();
+        let mut networks = specs.iter().map(build).collect::<Result<Vec<Network>>>()?;
+        let slots = slots(&networks);
+        let (formats, fixed) = decisions(&file, &slots)?;
+        let decisions = [elastic.decisions(&model), formats].concat();
+        if decisions.is_empty() {
             return Err(Error::bad_value("formats", "all fixed", "the space must leave at least one format open"));
         }
-        let mut space = Self { weighted: network.weighted(), file, largest, network, decisions: open };
-        let (mut weights, mut activations) = space.network.assigned();
+        let (largest, mut network) = (specs[0].clone(), networks.swap_remove(0));
+        let channels = network.input.c;
+        network.transform.renormalise(file.mean.as_deref(), file.std.as_deref(), channels)?;
+        let places = slots.iter().enumerate().map(|(place, slot)| (slot.name.clone(), place)).collect();
+        let mut space = Self { file, largest, network, slots, places, decisions };
         for (layer, kind, format) in fixed {
-            space.set(layer, kind, format, &mut weights, &mut activations);
+            let (weight, activation) = space.quantizers(kind, format);
+            let slot = &mut space.slots[layer];
+            slot.weight = weight.unwrap_or(slot.weight);
+            slot.activation = activation.unwrap_or(slot.activation);
         }
-        space.network.assign(&weights, &activations);
         Ok(space)
     }
 
@@ -120,16 +128,20 @@ impl Space {
     /// # Panics
     /// When the genome is not of this space ([`Space::check`]).
     pub fn network(&self, genome: &[u8]) -> Network {
-        let (mut weights, mut activations) = self.network.assigned();
+        let mut slots: Vec<(QuantSpec, QuantSpec)> =
+            self.slots.iter().map(|slot| (slot.weight, slot.activation)).collect();
         for (gene, decision) in self.genes(genome) {
             if let (Sets::Formats { kind, layers }, Choice::Format(format)) = (&decision.sets, decision.choices[gene]) {
-                layers.iter().for_each(|&layer| self.set(layer, *kind, format, &mut weights, &mut activations));
+                let (weight, activation) = self.quantizers(*kind, format);
+                for &layer in layers {
+                    let slot = &mut slots[layer];
+                    *slot = (weight.unwrap_or(slot.0), activation.unwrap_or(slot.1));
+                }
             }
         }
         let mut network = self.of_operators(genome);
-        let present = self.present(&network);
-        let of_present = |all: Vec<QuantSpec>| present.iter().map(|&rank| all[rank]).collect::<Vec<_>>();
-        network.assign(&of_present(weights), &of_present(activations));
+        let (weights, activations): (Vec<_>, Vec<_>) = self.present(&network).into_iter().map(|at| slots[at]).unzip();
+        network.assign(&weights, &activations);
         network
     }
 
@@ -167,23 +179,13 @@ impl Space {
         genome.iter().map(|&gene| usize::from(gene)).zip(&self.decisions)
     }
 
-    /// Sets what `kind` says of the layer at this index to `format`.
-    fn set(
-        &self,
-        layer: usize,
-        kind: DecisionKind,
-        format: Format,
-        weights: &mut [QuantSpec],
-        activations: &mut [QuantSpec],
-    ) {
-        let Ok(rank) = self.weighted.binary_search(&layer) else { return };
-        if kind != DecisionKind::Activation {
-            let (granularity, scale) = (self.file.weight_granularity, self.file.weight_scale);
-            weights[rank] = QuantSpec { format, granularity, scale };
-        }
-        if kind != DecisionKind::Weight {
-            activations[rank] = QuantSpec { scale: self.file.activation_scale, ..QuantSpec::per_tensor(format) };
-        }
+    /// The quantizers of weights and activations that `kind` sets.
+    fn quantizers(&self, kind: DecisionKind, format: Format) -> (Option<QuantSpec>, Option<QuantSpec>) {
+        let (granularity, scale) = (self.file.weight_granularity, self.file.weight_scale);
+        let weight = QuantSpec { format, granularity, scale };
+        let activation = QuantSpec { scale: self.file.activation_scale, ..QuantSpec::per_tensor(format) };
+        let weight = (kind != DecisionKind::Activation).then_some(weight);
+        (weight, (kind != DecisionKind::Weight).then_some(activation))
     }
 }
 

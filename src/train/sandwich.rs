@@ -21,7 +21,8 @@ use crate::space::Space;
 #[derive(Debug)]
 pub struct Sandwich<'a> {
     space: &'a Space,
-    widest: Genome,
+    /// The widest; where there are several kinds of block, one of each kind.
+    widest: Vec<Genome>,
     narrowest: Genome,
     random: usize,
     seed: Seed,
@@ -33,7 +34,7 @@ impl<'a> Sandwich<'a> {
     pub fn new(space: &'a Space, random: usize, seed: Seed) -> Self {
         Self {
             space,
-            widest: space.widest(),
+            widest: space.widest_of_each_kind(),
             narrowest: space.narrowest(),
             random,
             seed,
@@ -46,7 +47,7 @@ impl Regime for Sandwich<'_> {
     fn step(&mut self, trainer: &mut Trainer, x: &Tensor, y: &Tensor) -> Result<StepReport> {
         let mut rng = self.seed.at(trainer.step as u64).rng();
         let widest = trainer.step.is_multiple_of(2);
-        let extreme = if widest { &self.widest } else { &self.narrowest };
+        let extreme = if widest { &self.widest[trainer.step / 2 % self.widest.len()] } else { &self.narrowest };
         // Ranges and statistics follow the widest alone: its activations are the least distorted.
         let passed = trainer.pass(&self.space.network(&extreme.0), (x, y), widest)?;
         if widest {

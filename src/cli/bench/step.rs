@@ -152,7 +152,15 @@ fn memory_in_child(formats: &str, batch: usize, common: &Common) -> Result<f64> 
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let threads = common.thread_count()?.to_string();
     let arguments = ["bench", "step", "--memory-of", formats, "--batch", &batch.to_string(), "--threads", &threads];
-    let output = Command::new(program).args(arguments).output().map_err(|error| failed(error.to_string()))?;
+    // Every tensor in pages of its own, given back when it is freed: the peak is that of live tensors, not of what the
+    // allocator keeps between them.
+    let output = Command::new(program)
+        .args(arguments)
+        .env_remove("MALLOC_TRIM_THRESHOLD_")
+        .env_remove("MALLOC_TOP_PAD_")
+        .env("MALLOC_MMAP_THRESHOLD_", "65536")
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().map_err(|_| failed(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
