@@ -139,6 +139,37 @@ fn a_training_that_cannot_start_leaves_no_folder() {
 }
 
 #[test]
+fn a_search_starts_from_weights_and_refuses_those_of_another_model() {
+    let scratch = tempfile::tempdir().unwrap();
+    striped_images(scratch.path());
+    let best = |run: &Path| -> f64 {
+        let uniform = std::fs::read_to_string(run.join("uniform.csv")).unwrap();
+        let at = uniform.lines().next().unwrap().split(',').position(|name| name == "top1").unwrap();
+        uniform.lines().skip(1).map(|row| row.split(',').nth(at).unwrap().parse().unwrap()).fold(0.0, f64::max)
+    };
+    let [trained, from, scratched, refused] =
+        ["trained", "from", "scratch", "refused"].map(|name| scratch.path().join(name));
+    assert!(small_search(scratch.path(), &trained).args(["--lr", "0.02"]).status().unwrap().success());
+    // At this rate nothing is learnt: what the second search knows it has from the first.
+    let still = |out: &Path| {
+        let mut search = small_search(scratch.path(), out);
+        search.args(["--lr", "1e-12"]);
+        search
+    };
+    assert!(still(&from).arg("--weights").arg(&trained).status().unwrap().success());
+    assert!(still(&scratched).status().unwrap().success());
+    let [trained, from, scratched] = [trained, from, scratched].map(|run| best(&run));
+    assert!((from - trained).abs() <= 4.0 && from > scratched + 10.0, "{trained} {from} {scratched}");
+    let other = scratch.path().join("other.safetensors");
+    let array = bitfront::checkpoint::Array::floats([2], [1.0, 2.0]);
+    bitfront::checkpoint::write_safetensors(&other, &[("conv1.weight".to_owned(), array)].into(), &[].into()).unwrap();
+    let (code, message) =
+        error_of(&["search", "--weights", other.to_str().unwrap(), "--out", refused.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(message.contains("other.safetensors") && !refused.exists(), "{message}");
+}
+
+#[test]
 fn a_folder_without_a_run_cannot_be_resumed() {
     let scratch = tempfile::tempdir().unwrap();
     let (code, message) = error_of(&["resume", scratch.path().to_str().unwrap()]);

@@ -37,6 +37,9 @@ pub struct SearchArgs {
     /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR [default: the space's, else fashion-mnist-mini]
     #[arg(long)]
     pub data: Option<DataSource>,
+    /// Weights to start from: a public checkpoint (safetensors or torch), or a run's folder
+    #[arg(long, value_name = "FILE|RUN")]
+    pub weights: Option<PathBuf>,
     /// Training images held out to choose by: a number or a share
     #[arg(long, value_name = "N", default_value = "1000")]
     pub validation: Holdout,
@@ -261,6 +264,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         threads: common.thread_count()?,
         device: common.device.clone(),
         train: args.training.config(space.model),
+        weights: args.weights.clone(),
         space,
         data,
         validation: args.validation,

@@ -10,7 +10,6 @@ use super::network_choice::NetworkChoice;
 use super::search::TrainingArgs;
 use crate::data::Holdout;
 use crate::engine::RunDirectory;
-use crate::engine::StartingWeights;
 use crate::engine::TrainSettings;
 use crate::engine::check_training;
 use crate::engine::train_single;
@@ -52,13 +51,11 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     let session = common.session(common.thread_count()?, None)?;
     let name = format!("{}-train", network.model);
     RunDirectory::place(common.out.as_deref(), &name, common.force)?;
-    check_training(&settings, &network, &session)?;
-    // Whatever can be refused is refused before a folder is made, or an old run cleared.
-    let from = args.from.as_deref().map(StartingWeights::read).transpose()?;
+    check_training(&settings, &network, args.from.as_deref(), &session)?;
     let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &format!("{settings:#?}\n"))?;
     session.say(&format!("run: {}", folder.folder().display()));
-    let result = train_single(&settings, &network, from, &folder, &session)?;
+    let result = train_single(&settings, &network, args.from.as_deref(), &folder, &session)?;
     if common.json {
         let text = serde_json::to_string(&result).map_err(|error| Error::Failed(error.to_string()))?;
         return print(&text);

@@ -13,6 +13,7 @@ mod search;
 mod session;
 mod settings;
 mod single;
+mod starting_weights;
 mod supernet;
 mod workers;
 
@@ -25,4 +26,5 @@ pub use run_directory::RunDirectory;
 pub use search::{check_search, run_search};
 pub use session::{Session, device, set_threads};
 pub use settings::{Algorithm, MOST_THREADS, Settings, TrainSettings};
-pub use single::{SingleResult, StartingWeights, check_training, tested_top1, train_single};
+pub use single::{SingleResult, check_training, tested_top1, train_single};
+pub use starting_weights::StartingWeights;

@@ -155,10 +155,11 @@ impl OneShotRun<'_> {
             Job::Uniform(format, _) => format!("uniform {format}"),
         };
         // Every training starts from the same weights, so that targets and formats are compared and nothing else.
-        let training = Training { label: &label, snapshot: &snapshot, seed: seed.child("weights") };
+        let from = self.settings.weights.as_deref();
+        let training = Training { label: &label, snapshot: &snapshot, seed: seed.child("weights"), from };
         let networks = self.space.largest_networks();
         let steps = self.images.training.steps();
-        let (mut trainer, state) = begin(training, &networks, &self.settings.training(), steps, self.session.device)?;
+        let (mut trainer, state) = begin(training, &networks, &self.settings.training(), steps, self.session)?;
         let found = match job {
             Job::Uniform(_, genome) => {
                 let mut regime = Single(self.space.network(&genome.0));

@@ -11,6 +11,7 @@ use super::RunImages;
 use super::Session;
 use super::Settings;
 use super::SharedWeights;
+use super::StartingWeights;
 use super::Status;
 use super::Summary;
 use super::finish::WeightsOf;
@@ -62,6 +63,9 @@ pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Res
         crate::atomic::write_atomically(&path, |out| std::io::Write::write_all(out, file.as_bytes()))?;
         session.say(&format!("the network nearest to the limits: {}", path.display()));
         return Err(error);
+    }
+    if let Some(path) = &settings.weights {
+        StartingWeights::read(path)?.check(&space.largest_networks())?;
     }
     RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device).map(|_| ())
 }
@@ -167,8 +171,13 @@ fn shared_weights(
     }
     let seed = Seed::new(settings.seed);
     let snapshot = folder.state().join("train.safetensors");
-    let training = Training { label: "train", snapshot: &snapshot, seed: seed.child("weights") };
-    let (mut trainer, _) = begin(training, &networks, &settings.training(), images.training.steps(), session.device)?;
+    let training = Training {
+        label: "train",
+        snapshot: &snapshot,
+        seed: seed.child("weights"),
+        from: settings.weights.as_deref(),
+    };
+    let (mut trainer, _) = begin(training, &networks, &settings.training(), images.training.steps(), session)?;
     let mut regime = Sandwich::new(space, settings.sandwich, seed.child("sandwich"));
     if train(training, &mut trainer, &mut regime, images, session)? == Ended::Stopped {
         session.say(&format!(

@@ -1,6 +1,7 @@
 //! The resolved settings of a run, as `run.ron` keeps them: everything that `resume` needs and a reader wants to know.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,9 @@ pub struct Settings {
     pub random_baseline: bool,
     /// How the weights are trained.
     pub train: TrainConfig,
+    /// Weights to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Random candidates a training step, beside the widest or the narrowest in turn.
     pub sandwich: usize,
     /// Candidates to evaluate.

@@ -1,26 +1,23 @@
 //! `bitfront train`: one network, from scratch or from given weights, tested once at the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::RunDirectory;
 use super::RunImages;
 use super::Session;
+use super::StartingWeights;
 use super::TrainSettings;
 use super::plan::Pace;
 use super::plan::spoken;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
-use crate::checkpoint::Array;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::match_names;
 use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::error::{Error, Result};
 use crate::models::Weights;
-use crate::models::shared_part;
 use crate::network::Network;
 use crate::seed::Seed;
 use crate::train::Ended;
@@ -48,46 +45,20 @@ pub struct SingleResult {
     pub costs: Costs,
 }
 
-/// Weights that a training starts from.
-#[derive(Debug)]
-pub struct StartingWeights {
-    file: Checkpoint,
-    path: PathBuf,
-    /// Whether they are a supernet's, of which a network takes its part.
-    shared: bool,
-}
-
-impl StartingWeights {
-    /// The supernet of the run in the folder `path`, or the weights in the file `path`.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn read(path: &Path) -> Result<Self> {
-        let shared = path.is_dir();
-        let path = if shared { path.join("supernet.safetensors") } else { path.to_owned() };
-        Ok(Self { file: crate::checkpoint::read(&path)?, path, shared })
-    }
-
-    /// The part of a supernet that `network` shares; the whole file otherwise.
-    fn of(mut self, network: &Network) -> Self {
-        let head = network.layers.last().map_or("", |layer| layer.name.as_str());
-        for (name, shape) in network.parameters() {
-            // A head for other classes is replaced, not cut.
-            let cut = |whole: &Array| self.shared && (whole.shape.first() == shape.first() || !name.starts_with(head));
-            if let Some(array) = self.file.arrays.get_mut(&name).filter(|whole| cut(whole)) {
-                *array = shared_part(array, &shape);
-            }
-        }
-        self
-    }
-}
-
 /// Refuses what cannot be trained, before anything is written.
 ///
 /// # Errors
-/// Bad settings, or data that cannot be read or does not fit.
-pub fn check_training(settings: &TrainSettings, network: &Network, session: &Session) -> Result<()> {
+/// Bad settings, or data or weights that cannot be read or do not fit.
+pub fn check_training(
+    settings: &TrainSettings,
+    network: &Network,
+    from: Option<&Path>,
+    session: &Session,
+) -> Result<()> {
     settings.train.check()?;
+    if let Some(path) = from {
+        StartingWeights::read(path)?.check(std::slice::from_ref(network))?;
+    }
     RunImages::load(settings, network, session.device).map(|_| ())
 }
 
@@ -98,7 +69,7 @@ pub fn check_training(settings: &TrainSettings, network: &Network, session: &Ses
 pub fn train_single(
     settings: &TrainSettings,
     network: &Network,
-    from: Option<StartingWeights>,
+    from: Option<&Path>,
     folder: &RunDirectory,
     session: &Session,
 ) -> Result<SingleResult> {
@@ -119,19 +90,9 @@ pub fn train_single(
         spoken(pace.time(steps * settings.train.epochs, 1))
     ));
     let snapshot = folder.state().join("train.safetensors");
-    let training = Training { label: "train", snapshot: &snapshot, seed: Seed::new(settings.seed).child("weights") };
-    let (mut trainer, state) = begin(training, std::slice::from_ref(network), settings, steps, session.device)?;
-    if let (Some(from), None) = (from, state) {
-        let StartingWeights { mut file, path, .. } = from.of(network);
-        if own != classes {
-            let (wanted, fresh) = (network.parameters(), trainer.weights.to_arrays());
-            let head = match_names(&wanted, &file).mismatched.into_iter().map(|mismatch| mismatch.name);
-            let head: Vec<_> = head.filter(|name| wanted[name][0] == classes).collect();
-            file.arrays.extend(fresh.into_iter().filter(|(name, _)| head.contains(name)));
-        }
-        match_names(&network.parameters(), &file).check(false, &path)?;
-        trainer.weights = Weights::from_arrays(network, &file.arrays, session.device)?;
-    }
+    let seed = Seed::new(settings.seed).child("weights");
+    let training = Training { label: "train", snapshot: &snapshot, seed, from };
+    let (mut trainer, _) = begin(training, std::slice::from_ref(network), settings, steps, session)?;
     let how = |error| match error {
         Error::Interrupted(_) => Error::Interrupted(format!(
             ": the weights so far are in {}; `bitfront train --from` starts from them",

@@ -7,6 +7,7 @@ use tch::Device;
 
 use super::RunImages;
 use super::Session;
+use super::StartingWeights;
 use super::TrainSettings;
 use crate::checkpoint::Array;
 use crate::error::{Error, Result};
@@ -29,6 +30,8 @@ pub(super) struct Training<'a> {
     pub(super) snapshot: &'a Path,
     /// Stream of the initial weights.
     pub(super) seed: Seed,
+    /// Weights to start from instead, a file or a run.
+    pub(super) from: Option<&'a Path>,
 }
 
 /// The weights that all these networks share, from named arrays.
@@ -54,15 +57,19 @@ pub(super) fn begin(
     networks: &[Network],
     settings: &TrainSettings,
     steps: usize,
-    device: Device,
+    session: &Session,
 ) -> Result<(Trainer, Option<String>)> {
     let total = steps * settings.train.epochs;
     if !training.snapshot.exists() {
-        let weights = joined(networks, |network| Ok(Weights::initialised(network, training.seed, device)))?;
+        let fresh = joined(networks, |network| Ok(Weights::initialised(network, training.seed, session.device)))?;
+        let weights = match training.from {
+            Some(path) => StartingWeights::read(path)?.over(&fresh, networks, session)?,
+            None => fresh,
+        };
         return Ok((Trainer::new(weights, settings.train.clone(), total), None));
     }
     let snapshot = Snapshot::load(training.snapshot)?;
-    let weights = read(networks, &snapshot.arrays, device)?;
+    let weights = read(networks, &snapshot.arrays, session.device)?;
     let mut trainer = Trainer::new(weights, settings.train.clone(), total);
     snapshot.restore(&mut trainer);
     Ok((trainer, Some(snapshot.regime)))

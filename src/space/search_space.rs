@@ -48,7 +48,11 @@ impl Space {
         let (formats, fixed) = decisions(&file, &slots)?;
         let decisions = [elastic.decisions(&model), formats].concat();
         if decisions.is_empty() {
-            return Err(Error::bad_value("formats", "all fixed", "the space must leave at least one format open"));
+            return Err(Error::bad_value(
+                "formats",
+                "all fixed",
+                "the space must leave at least one format or operator open",
+            ));
         }
         let (largest, mut network) = (specs[0].clone(), networks.swap_remove(0));
         let channels = network.input.c;
