@@ -8,6 +8,7 @@ use bitfront::quant::Ranges;
 use bitfront::ron_text;
 use bitfront::seed::Seed;
 use bitfront::space::{Space, SpaceFile};
+use bitfront::train::{Regime, Sandwich, Snapshot, TrainConfig, Trainer};
 use tch::{Device, Kind, Tensor};
 
 fn space() -> Space {
@@ -100,4 +101,32 @@ fn only_the_part_in_use_gets_gradients_and_statistics() {
     let mean = Vec::<f32>::try_from(shared.get("features.17.conv.3.running_mean")).unwrap();
     let half = mean.len() / 2;
     assert!(mean[..half].iter().all(|mean| *mean != 0.0) && mean[half..].iter().all(|mean| *mean == 0.0), "{mean:?}");
+}
+
+#[test]
+fn a_resumed_training_leaves_the_weights_of_an_uninterrupted_one() {
+    let space = space();
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("snapshot.safetensors");
+    let x = Tensor::randn([4, 1, 16, 16], (Kind::Float, Device::Cpu));
+    let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
+    let config = || TrainConfig { lr: 0.01, ..TrainConfig::default() };
+    let trained = |interruptions: &[usize]| {
+        let mut trainer = Trainer::new(shared(&space), config(), 8);
+        let mut regime = Sandwich::new(&space, 1, Seed::new(1));
+        while trainer.step < 8 {
+            regime.step(&mut trainer, &x, &y).unwrap();
+            if interruptions.contains(&trainer.step) {
+                Snapshot::save(&path, &trainer, &regime).unwrap();
+                let saved = Snapshot::load(&path).unwrap();
+                let each = space.largest_networks().into_iter();
+                let each = each.map(|network| Weights::from_arrays(&network, &saved.arrays, Device::Cpu).unwrap());
+                trainer = Trainer::new(each.reduce(Weights::with).unwrap(), config(), 8);
+                saved.restore(&mut trainer);
+            }
+        }
+        trainer.weights.to_arrays()
+    };
+    // Interrupted where blocks have trained that the next steps leave out.
+    assert_eq!(trained(&[]), trained(&[1, 2, 4, 5, 7]));
 }

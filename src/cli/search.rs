@@ -264,7 +264,8 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         threads: common.thread_count()?,
         device: common.device.clone(),
         train: args.training.config(space.model),
-        weights: args.weights.clone(),
+        // Resuming may start in another folder.
+        weights: args.weights.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         space,
         data,
         validation: args.validation,

@@ -10,6 +10,7 @@ use super::network_choice::NetworkChoice;
 use super::search::TrainingArgs;
 use crate::data::Holdout;
 use crate::engine::RunDirectory;
+use crate::engine::StartingWeights;
 use crate::engine::TrainSettings;
 use crate::engine::check_training;
 use crate::engine::train_single;
@@ -50,7 +51,10 @@ pub fn run(args: &TrainArgs, common: &Common) -> Result<()> {
     };
     let session = common.session(common.thread_count()?, None)?;
     let name = format!("{}-train", network.model);
-    RunDirectory::place(common.out.as_deref(), &name, common.force)?;
+    let place = RunDirectory::place(common.out.as_deref(), &name, common.force)?;
+    if let Some(path) = &args.from {
+        StartingWeights::check_outside(path, &place)?;
+    }
     check_training(&settings, &network, args.from.as_deref(), &session)?;
     let folder = RunDirectory::create(common.out.as_deref(), &name, common.force)?;
     folder.write(&folder.config(), &format!("{settings:#?}\n"))?;

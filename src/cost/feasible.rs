@@ -2,8 +2,9 @@
 //!
 //! Every cost here grows with the bits or size of each decision, whatever the other decisions are, so its smallest and largest
 //! value are found one decision at a time. (Size is not quite monotone in bits, because float32 needs no scales; but it is
-//! a sum over decisions, for which one at a time is exact too. Where operators are open beside fixed formats, mean bits
-//! depend on sizes as shares of the whole; their range is then the best that one at a time finds.)
+//! a sum over decisions, for which one at a time is exact too. Where operators are open, mean bits
+//! depend on sizes as shares of the whole, and peak memory on kinds of block and on sums that appear with equal widths; their
+//! range is then the best that one at a time finds.)
 
 use crate::error::Error;
 use crate::error::Result;

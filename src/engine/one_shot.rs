@@ -202,7 +202,9 @@ impl OneShotRun<'_> {
         order.reverse();
         let met = |genome: &Genome| fits(self.space, &self.settings.constraints, genome);
         let genome = self.space.narrowed(&chosen, &order, met).ok_or_else(|| {
-            Error::Infeasible(format!("target {share}: not even the narrowest formats meet every limit"))
+            Error::Infeasible(format!(
+                "target {share}: not even the narrowest formats and smallest operators meet every limit"
+            ))
         })?;
         let repaired = genome != chosen;
         if repaired {

@@ -65,6 +65,7 @@ pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Res
         return Err(error);
     }
     if let Some(path) = &settings.weights {
+        StartingWeights::check_outside(path, place)?;
         StartingWeights::read(path)?.check(&space.largest_networks())?;
     }
     RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device).map(|_| ())

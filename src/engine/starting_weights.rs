@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Session;
+use super::Settings;
 use super::supernet;
 use crate::checkpoint::Array;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::match_names;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::Weights;
 use crate::models::shared_part;
 use crate::network::Network;
@@ -18,7 +19,7 @@ use crate::network::Network;
 pub struct StartingWeights {
     file: Checkpoint,
     path: PathBuf,
-    /// Whether they are a supernet's, of which a network takes its part.
+    /// Whether they are those of elastic operators, of which a network takes its part.
     shared: bool,
 }
 
@@ -28,8 +29,9 @@ impl StartingWeights {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
-        let shared = path.is_dir();
-        let path = if shared { path.join("supernet.safetensors") } else { path.to_owned() };
+        let run = Settings::load(&path.join("run.ron"));
+        let shared = run.is_ok_and(|settings| settings.space.elastic.is_some());
+        let path = if path.is_dir() { path.join("supernet.safetensors") } else { path.to_owned() };
         Ok(Self { file: crate::checkpoint::read(&path)?, path, shared })
     }
 
@@ -42,11 +44,32 @@ impl StartingWeights {
         self.fitted(networks).map(|_| ())
     }
 
-    /// These weights in the place of `fresh` ones, as far as they go.
+    /// Refuses a path inside the folder that a run is about to clear.
+    ///
+    /// # Errors
+    /// The path is in `place`.
+    pub fn check_outside(path: &Path, place: &Path) -> Result<()> {
+        match (path.canonicalize(), place.canonicalize()) {
+            (Ok(file), Ok(folder)) if file.starts_with(&folder) => Err(Error::bad_value(
+                "--out",
+                place.display(),
+                format!("holds {}, from which to start", path.display()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// These weights in the place of `fresh` ones, as far as they go; learned clips only where `clips` says.
     ///
     /// # Errors
     /// As [`StartingWeights::check`].
-    pub(super) fn over(&self, fresh: &Weights, networks: &[Network], session: &Session) -> Result<Weights> {
+    pub(super) fn over(
+        &self,
+        fresh: &Weights,
+        networks: &[Network],
+        clips: bool,
+        session: &Session,
+    ) -> Result<Weights> {
         let mut arrays = fresh.to_arrays();
         let fitted = self.fitted(networks)?;
         let missing = arrays.keys().filter(|name| !name.starts_with("range.") && !fitted.contains_key(*name)).count();
@@ -57,7 +80,7 @@ impl StartingWeights {
                 arrays.len()
             ));
         }
-        arrays.extend(fitted);
+        arrays.extend(fitted.into_iter().filter(|(name, _)| clips || !name.starts_with("clip.")));
         supernet::read(networks, &arrays, fresh.device())
     }
 

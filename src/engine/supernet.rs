@@ -63,7 +63,9 @@ pub(super) fn begin(
     if !training.snapshot.exists() {
         let fresh = joined(networks, |network| Ok(Weights::initialised(network, training.seed, session.device)))?;
         let weights = match training.from {
-            Some(path) => StartingWeights::read(path)?.over(&fresh, networks, session)?,
+            Some(path) => {
+                StartingWeights::read(path)?.over(&fresh, networks, settings.train.learned_ranges, session)?
+            }
             None => fresh,
         };
         return Ok((Trainer::new(weights, settings.train.clone(), total), None));

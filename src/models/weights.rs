@@ -158,6 +158,9 @@ impl Weights {
         let layers = network.layers.iter().filter_map(|layer| Some((layer.name.as_str(), layer.point.as_ref()?)));
         let layers = layers.filter(|(_, point)| !point.is_by_token());
         for (tensor, point) in layers.chain([("input", &network.input_point)]) {
+            if self.clip(tensor).is_some() {
+                continue;
+            }
             let clip = self
                 .ranges
                 .get(tensor)

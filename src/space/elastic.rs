@@ -14,6 +14,9 @@ use crate::network::{check_expansion, check_kernel, check_width};
 
 use super::{Choice, Decision, Sets};
 
+/// Most options of a decision.
+const MOST_OPTIONS: usize = 64;
+
 /// The sizes to choose from; an empty list leaves the model's own, a list of one sets it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +166,9 @@ pub(super) fn set(operators: &mut Operators, knob: Knob, at: usize, choice: Choi
 }
 
 fn once<T: PartialEq + ToString>(key: &str, list: &[T]) -> Result<()> {
+    if list.len() > MOST_OPTIONS {
+        return Err(Error::bad_value(key, list.len(), format!("entries; at most {MOST_OPTIONS}")));
+    }
     match (1..list.len()).find(|&place| list[..place].contains(&list[place])) {
         Some(place) => Err(Error::bad_value(key, list[place].to_string(), "listed twice")),
         None => Ok(()),

@@ -40,16 +40,17 @@ impl Space {
     }
 
     /// The largest genome of each kind of block: their networks' parameters are together those of every candidate. The
-    /// first is the widest of all.
+    /// first is the widest of all, the last has the published kind where the space has it.
     pub fn widest_of_each_kind(&self) -> Vec<Genome> {
         let widest = self.widest();
-        let kinds = self.decisions().iter().find(|decision| decision.is_block()).map_or(1, |first| first.choices.len());
+        let Some(first) = self.decisions().iter().find(|decision| decision.is_block()) else { return vec![widest] };
+        let mut kinds: Vec<usize> = (0..first.choices.len()).collect();
+        kinds.sort_by(|&a, &b| first.choices[b].rank().total_cmp(&first.choices[a].rank()));
         let of_kind = |kind: usize| {
             let gene = |(&most, decision): (&u8, &Decision)| if decision.is_block() { kind as u8 } else { most };
             Genome(widest.0.iter().zip(self.decisions()).map(gene).collect())
         };
-        let others = (0..kinds).map(of_kind).filter(|genome| *genome != widest);
-        std::iter::once(widest.clone()).chain(others).collect()
+        kinds.into_iter().map(of_kind).collect()
     }
 
     /// The networks of [`Space::widest_of_each_kind`].
@@ -119,20 +120,20 @@ mod tests {
 
     #[test]
     fn each_kind_of_block_has_layers_and_one_decision_names_it() {
-        let space = elastic("blocks: [Inverted, Fused], depths: [1]");
+        let space = elastic("blocks: [Inverted, Fused, SqueezeExcite], depths: [1]");
         let kinds = space.widest_of_each_kind();
-        assert!(kinds.len() == 2 && kinds[0] == space.widest());
+        assert!(kinds.len() == 3 && kinds[0] == space.widest());
         let has =
             |genome: &Genome, part: &str| space.network(&genome.0).layers.iter().any(|layer| layer.name.contains(part));
         assert!(has(&kinds[0], "features.3.fused.") && !has(&kinds[0], "features.3.conv."));
-        assert!(has(&kinds[1], "features.3.conv.") && !has(&kinds[1], "features.3.fused."));
+        assert!(has(&kinds[2], "features.3.conv.") && !has(&kinds[2], "features.3.fused."));
         // Formats of the kind that a block is not have no effect.
         let format =
             space.decisions().iter().position(|decision| decision.name == "features.3.fused.expand.0").unwrap();
-        let mut genome = kinds[1].clone();
+        let mut genome = kinds[2].clone();
         genome.0[format] ^= 1;
-        assert_eq!(space.canonical(&genome.0), space.canonical(&kinds[1].0));
-        assert!(space.describe(&kinds[1].0).contains("features.3.block=Inverted"));
+        assert_eq!(space.canonical(&genome.0), space.canonical(&kinds[2].0));
+        assert!(space.describe(&kinds[2].0).contains("features.3.block=Inverted"));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Space {
     /// The genome in which every decision takes `format`, operators the largest; `None` when some decision does not offer
     /// it or there are none about formats. Formats that the space fixes stay as they are.
     pub fn uniform(&self, format: Format) -> Option<Vec<u8>> {
-        self.with_format(format, &self.widest().0)
+        self.with_format(format, &self.widest().0).map(|genome| self.canonical(&genome))
     }
 
     /// Likewise with the smallest operators.

@@ -32,7 +32,11 @@ impl Sgd {
             for (name, parameter) in weights.trained() {
                 let mut gradient = parameter.grad();
                 if !gradient.defined() {
-                    continue;
+                    // A parameter that trained before but took no part since this process began moves on all the same.
+                    if !self.velocity.contains_key(name) {
+                        continue;
+                    }
+                    gradient = parameter.zeros_like();
                 }
                 let mut step = &gradient / passes;
                 if parameter.dim() > 1 {

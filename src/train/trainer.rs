@@ -136,7 +136,7 @@ impl Trainer {
         }
         loss.backward();
         self.passes += 1;
-        if self.config.learned_ranges && self.weights.clip("input").is_none() {
+        if self.config.learned_ranges {
             self.weights.learn_clips(network);
         }
         let right = logits.argmax(-1, false).eq_tensor(y).to_kind(Kind::Float).mean(None).double_value(&[]);

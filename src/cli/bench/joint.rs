@@ -148,10 +148,13 @@ fn smaller(run: &Summary) -> Result<usize> {
 
 fn markdown(found: &[Found], differences: &[(&str, Freedom, Difference)], args: &JointArgs) -> String {
     let settings = &found[0].run.settings;
-    let command = format!(
+    let mut command = format!(
         "bitfront bench joint --seeds {} --epochs {} --evaluations {} --threads {}",
         args.seeds, args.epochs, args.evaluations, settings.threads
     );
+    if found[0].seed > 0 {
+        command += &format!(" --seed {}", found[0].seed);
+    }
     let row = |found: &Found| {
         let front = &found.run.front;
         let costs: Vec<f64> = front.iter().map(|member| found.run.cost(&member.row)).collect();
