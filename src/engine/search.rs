@@ -41,7 +41,6 @@ use crate::search::Run;
 use crate::search::StopReason;
 use crate::search::WallClock;
 use crate::seed::Seed;
-use crate::space::Decision;
 use crate::space::NetworkFile;
 use crate::space::Space;
 use crate::train::Ended;
@@ -224,9 +223,8 @@ impl Work<'_> {
 
     /// Where operators are open, the uniform genomes of the smallest: the other end of the front.
     fn smallest_uniform_genomes(&self) -> Vec<Genome> {
-        let formats = self.space.formats();
-        let smallest = formats.into_iter().filter_map(|format| self.space.uniform_smallest(format)).map(Genome);
-        smallest.filter(|_| !self.space.decisions().iter().all(Decision::is_format)).collect()
+        let formats = if self.space.is_elastic() { self.space.formats() } else { Vec::new() };
+        formats.into_iter().filter_map(|format| self.space.uniform_smallest(format)).map(Genome).collect()
     }
 
     /// The run's own search.

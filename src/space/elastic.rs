@@ -77,11 +77,11 @@ impl Elastic {
         if self.depths.contains(&0) {
             return Err(Error::bad_value("elastic.depths", 0, "a stage keeps at least 1 block"));
         }
-        once("elastic.blocks", &self.blocks)?;
-        once("elastic.kernels", &self.kernels)?;
-        once("elastic.expansions", &self.expansions)?;
-        once("elastic.depths", &self.depths)?;
-        once("elastic.widths", &self.widths)
+        check_list("elastic.blocks", &self.blocks)?;
+        check_list("elastic.kernels", &self.kernels)?;
+        check_list("elastic.expansions", &self.expansions)?;
+        check_list("elastic.depths", &self.depths)?;
+        check_list("elastic.widths", &self.widths)
     }
 
     /// The largest operators over the stages of `model`, once with every block of each kind, the dearest kind first.
@@ -165,7 +165,7 @@ pub(super) fn set(operators: &mut Operators, knob: Knob, at: usize, choice: Choi
     }
 }
 
-fn once<T: PartialEq + ToString>(key: &str, list: &[T]) -> Result<()> {
+fn check_list<T: PartialEq + ToString>(key: &str, list: &[T]) -> Result<()> {
     if list.len() > MOST_OPTIONS {
         return Err(Error::bad_value(key, list.len(), format!("entries; at most {MOST_OPTIONS}")));
     }

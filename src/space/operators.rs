@@ -23,9 +23,14 @@ impl Space {
         spec
     }
 
+    /// Whether some decision is about operators.
+    pub fn is_elastic(&self) -> bool {
+        !self.decisions().iter().all(Decision::is_format)
+    }
+
     /// The network of a genome's operators, formats open.
     pub(super) fn of_operators(&self, genome: &[u8]) -> Network {
-        if self.decisions().iter().all(Decision::is_format) {
+        if !self.is_elastic() {
             return self.network.clone();
         }
         let sampled = build(&self.spec_of(genome));
@@ -63,7 +68,7 @@ impl Space {
     /// # Panics
     /// When the genome is not of this space ([`Space::check`]).
     pub fn canonical(&self, genome: &[u8]) -> Vec<u8> {
-        if self.decisions().iter().all(Decision::is_format) {
+        if !self.is_elastic() {
             return genome.to_vec();
         }
         let network = self.of_operators(genome);
