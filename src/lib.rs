@@ -13,7 +13,7 @@
 //! | 3 | [`space`] |
 //! | 4 | [`cost`], [`data`], [`quant`], [`stored`] |
 //! | 5 | [`layers`], [`onnx`], [`search`] |
-//! | 6 | [`models`] |
+//! | 6 | [`models`], [`profile`] |
 //! | 7 | [`train`] |
 //! | 8 | [`engine`], [`export`], [`report`] |
 //! | 9 | [`cli`] |
@@ -35,6 +35,7 @@ pub mod models;
 pub mod network;
 pub mod onnx;
 pub mod pareto;
+pub mod profile;
 pub mod progress;
 pub mod quant;
 

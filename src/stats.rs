@@ -33,6 +33,26 @@ pub fn standard_error(sample: &[f64]) -> Option<f64> {
     (sample.len() > 1).then(|| (sample.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt())
 }
 
+/// Spearman's rank correlation of pairs (Pearson's of the ranks, equal values sharing their mean rank); `None` below two pairs or
+/// where one side is all equal.
+pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let (a, b) = (ranks(&a), ranks(&b));
+    let (mean_a, mean_b) = (mean(&a)?, mean(&b)?);
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 { a.iter().zip(&b).map(|(x, y)| f(x - mean_a, y - mean_b)).sum() };
+    let spread = (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt();
+    (spread > 0.0).then(|| sum(&|x, y| x * y) / spread)
+}
+
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let rank = |value: &f64| {
+        let below = values.iter().filter(|other| *other < value).count() as f64;
+        let equal = values.iter().filter(|other| other.total_cmp(value).is_eq()).count() as f64;
+        below + (equal - 1.0) / 2.0
+    };
+    values.iter().map(rank).collect()
+}
+
 /// Outcome of a claim "A is greater than B" over paired seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -128,6 +148,16 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0]), Some(2.5));
         assert_eq!(quantile(&[0.0, 10.0], 0.25), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn rank_correlation_by_hand() {
+        let of = |pairs: &[(f64, f64)]| spearman(pairs);
+        assert!((of(&[(1.0, 10.0), (2.0, 100.0), (3.0, 1000.0)]).unwrap() - 1.0).abs() < 1e-12);
+        assert!((of(&[(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]).unwrap() + 1.0).abs() < 1e-12);
+        // Without ties 1 - 6 sum d^2 / (n (n^2 - 1)): d = 1, 1, 0, 0 gives 1 - 12 / 60.
+        assert!((of(&[(1.0, 2.0), (2.0, 1.0), (3.0, 3.0), (4.0, 4.0)]).unwrap() - 0.8).abs() < 1e-12);
+        assert_eq!((of(&[(1.0, 1.0)]), of(&[(1.0, 1.0), (1.0, 2.0)])), (None, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
@@ -9,10 +10,13 @@ use serde_json::{Map, Value, json};
 
 use crate::cost::Convention;
 use crate::cost::Costs;
+use crate::cost::Hardware;
 use crate::cost::LayerCost;
 use crate::cost::Metric;
+use crate::cost::Pricing;
 use crate::cost::codes_mib;
 use crate::cost::feasible_range;
+use crate::cost::latency::Target;
 use crate::error::Error;
 use crate::error::Result;
 use crate::formats::Format;
@@ -50,6 +54,9 @@ pub struct CostArgs {
     /// What is counted: the network as built, or the form FLIQS counts
     #[arg(long, value_enum, default_value_t)]
     pub convention: Convention,
+    /// Latency table to predict the latency from
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
     /// A row for each layer too
     #[arg(long)]
     pub layers: bool,
@@ -64,15 +71,19 @@ pub fn run(args: &CostArgs, json: bool) -> Result<()> {
 }
 
 fn write(args: &CostArgs, json: bool, out: &mut impl Write) -> Result<()> {
+    let target = args.target.as_deref().map(Target::load).transpose()?.map(Arc::new);
+    let pricing = Pricing { convention: args.convention, target };
     let text = match (&args.space, args.format) {
         (Some(path), None) => {
             let space = Space::new(SpaceFile::load(path)?)?;
-            if json { space_json(&space, args.convention).to_string() } else { space_table(&space, args.convention) }
+            pricing.latency(&space.network(&space.widest().0))?;
+            if json { space_json(&space, &pricing).to_string() } else { space_table(&space, &pricing) }
         }
         _ => {
             let network = network(args)?;
             let network = args.convention.counted(&network);
-            if json { network_json(&network, args)?.to_string() } else { network_table(&network, args) }
+            pricing.latency(&network)?;
+            if json { network_json(&network, args, &pricing)?.to_string() } else { network_table(&network, args, &pricing) }
         }
     };
     writeln!(out, "{text}").map_err(|source| Error::io("stdout", source))
@@ -98,20 +109,24 @@ fn network(args: &CostArgs) -> Result<Network> {
     Ok(network)
 }
 
-fn network_json(network: &Network, args: &CostArgs) -> Result<Value> {
+fn network_json(network: &Network, args: &CostArgs, pricing: &Pricing) -> Result<Value> {
     let failed = |error: serde_json::Error| Error::Failed(error.to_string());
-    let mut object = serde_json::to_value(Costs::of(network, args.convention)).map_err(failed)?;
+    let mut object = serde_json::to_value(pricing.costs(network)).map_err(failed)?;
     object["model"] = json!(network.model);
     object["codes_mib"] = json!(codes_mib(network));
     object["convention"] = json!(args.convention.to_string());
+    object["hardware"] = serde_json::to_value(Hardware::of(network)).map_err(failed)?;
+    if let Some(target) = &pricing.target {
+        object["latency_estimated"] = json!(target.predict(network)?.estimated);
+    }
     if args.layers {
         object["layers"] = serde_json::to_value(LayerCost::rows(network, args.convention)).map_err(failed)?;
     }
     Ok(object)
 }
 
-fn network_table(network: &Network, args: &CostArgs) -> String {
-    let costs = Costs::of(network, args.convention);
+fn network_table(network: &Network, args: &CostArgs, pricing: &Pricing) -> String {
+    let costs = pricing.costs(network);
     let mut table = table(&["cost", &network.model]);
     for metric in Metric::all() {
         if let Some(value) = metric.of(&costs) {
@@ -119,6 +134,15 @@ fn network_table(network: &Network, args: &CostArgs) -> String {
         }
     }
     table.add_row(["codes_mib".to_owned(), number(codes_mib(network))]);
+    if let Some(prediction) = pricing.target.as_ref().and_then(|target| target.predict(network).ok()) {
+        table.add_row(["  of it estimated".to_owned(), format!("{:.0} %", 100.0 * prediction.estimated)]);
+    }
+    let Hardware { gates_over_int8, mac_area_um2, train_mcycles, train_kb } = Hardware::of(network);
+    let analytic = [("gates_over_int8", gates_over_int8), ("mac_area_um2", mac_area_um2)];
+    let training = [("train_mcycles", Some(train_mcycles)), ("train_kb", Some(train_kb))];
+    for (name, value) in analytic.into_iter().chain(training).filter_map(|(name, value)| Some((name, value?))) {
+        table.add_row([name.to_owned(), number(value)]);
+    }
     if args.layers { format!("{}\n\n{table}", layer_table(network, args.convention)) } else { table.to_string() }
 }
 
@@ -140,29 +164,30 @@ fn layer_table(network: &Network, convention: Convention) -> Table {
 }
 
 /// The limited costs that depend on formats.
-fn ranged(space: &Space, convention: Convention) -> impl Iterator<Item = (Metric, f64, f64)> {
-    let by_format = [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits, Metric::AvgABits];
+fn ranged<'a>(space: &'a Space, pricing: &'a Pricing) -> impl Iterator<Item = (Metric, f64, f64)> + 'a {
+    let by_format =
+        [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits, Metric::AvgABits, Metric::LatencyMs];
     by_format
         .into_iter()
-        .filter_map(move |metric| feasible_range(space, convention, metric).map(|(low, high)| (metric, low, high)))
+        .filter_map(move |metric| feasible_range(space, pricing, metric).map(|(low, high)| (metric, low, high)))
 }
 
 /// Each format that the whole space can take, with its costs.
-fn uniform(space: &Space, convention: Convention) -> Vec<(Format, Costs)> {
-    let costs = |format| Some((format, Costs::of(&space.network(&space.uniform(format)?), convention)));
+fn uniform(space: &Space, pricing: &Pricing) -> Vec<(Format, Costs)> {
+    let costs = |format| Some((format, pricing.costs(&space.network(&space.uniform(format)?))));
     space.formats().into_iter().filter_map(costs).collect()
 }
 
-fn space_json(space: &Space, convention: Convention) -> Value {
+fn space_json(space: &Space, pricing: &Pricing) -> Value {
     let ranges: Map<String, Value> =
-        ranged(space, convention).map(|(metric, low, high)| (metric.name().to_owned(), json!([low, high]))).collect();
-    let uniform: Map<String, Value> = uniform(space, convention)
+        ranged(space, pricing).map(|(metric, low, high)| (metric.name().to_owned(), json!([low, high]))).collect();
+    let uniform: Map<String, Value> = uniform(space, pricing)
         .into_iter()
         .map(|(format, costs)| (format.name().to_owned(), json!(costs)))
         .collect();
     json!({
         "model": space.model_spec().model,
-        "convention": convention.to_string(),
+        "convention": pricing.convention.to_string(),
         "decisions": space.decisions().len(),
         "log10_networks": space.log10_count(),
         "ranges": ranges,
@@ -170,15 +195,18 @@ fn space_json(space: &Space, convention: Convention) -> Value {
     })
 }
 
-fn space_table(space: &Space, convention: Convention) -> String {
+fn space_table(space: &Space, pricing: &Pricing) -> String {
     let mut ranges = table(&["cost", "least", "most"]);
-    for (metric, low, high) in ranged(space, convention) {
+    for (metric, low, high) in ranged(space, pricing) {
         ranges.add_row([metric.name().to_owned(), number(low), number(high)]);
     }
-    let mut formats = table(&["uniform", "gbops", "size_mb", "act_mem_kb"]);
-    for (format, costs) in uniform(space, convention) {
+    let latency = pricing.target.as_ref().map(|_| "latency_ms");
+    let header: Vec<&str> = ["uniform", "gbops", "size_mb", "act_mem_kb"].into_iter().chain(latency).collect();
+    let mut formats = table(&header);
+    for (format, costs) in uniform(space, pricing) {
         let row = [number(costs.gbops), number(costs.size_mb), number(costs.act_mem_kb)];
-        formats.add_row([vec![format.name().to_owned()], row.into()].concat());
+        let latency: Vec<String> = costs.latency_ms.map(number).into_iter().collect();
+        formats.add_row([vec![format.name().to_owned()], row.into(), latency].concat());
     }
     let count = format!(
         "{}: {} decisions, 10^{:.1} networks",

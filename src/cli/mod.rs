@@ -7,7 +7,9 @@ pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod formats;
+pub mod latency;
 pub mod network_choice;
+pub mod profile;
 pub mod ready;
 pub mod report;
 pub mod search;
@@ -59,6 +61,10 @@ pub enum Verb {
     Export(export::ExportArgs),
     /// Count a network's multiplications, bit operations, size and memory
     Cost(cost::CostArgs),
+    /// Measure this device's kernels: a latency table
+    Profile(profile::ProfileArgs),
+    /// Test a latency table, show what it says, make one from times measured elsewhere
+    Latency(latency::LatencyArgs),
     /// Print a finished run's table and draw its picture again
     Report(report::ReportArgs),
     /// List number formats, show their values, round numbers
@@ -74,6 +80,8 @@ impl Verb {
     fn takes(&self) -> (bool, bool) {
         match self {
             Self::Search(_) | Self::Train(_) => (true, true),
+            Self::Profile(_) => (true, false),
+            Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
             Self::Eval(_) | Self::Bench(_) => (false, true),
             Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
@@ -105,6 +113,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Export(args) => export::run(args, common),
         Verb::Cost(args) => cost::run(args, common.json),
         Verb::Report(args) => report::run(args, common),
+        Verb::Profile(args) => profile::run(args, common),
+        Verb::Latency(args) => latency::run(args, common),
         Verb::Formats(args) => formats::run(args, common.json),
         Verb::Bench(args) => bench::run(args, common),
         Verb::Doctor(args) => doctor::run(args, common),

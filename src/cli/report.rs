@@ -55,6 +55,8 @@ fn front(summary: &Summary) -> report::Front {
         top1: tested.row.top1,
         test_top1: tested.test_top1,
         cost: summary.cost(&tested.row),
+        latency_ms: tested.row.latency_ms,
+        latency_meas_ms: tested.latency_meas_ms,
         size_mb: tested.row.size_mb,
         act_mem_kb: tested.row.act_mem_kb,
         avg_w_bits: tested.row.avg_w_bits,

@@ -29,6 +29,7 @@ use crate::train::TrainConfig;
   bitfront search
   bitfront search --constraint 'gbops<=0.2' --constraint 'size_mb<=0.05' --out runs/small
   bitfront search --algorithm fliqs --targets 0.35,0.5,0.75
+  bitfront search --target latency_tables/mine --constraint 'latency_ms<=0.3' --objective latency_ms --formats int8,float32
   bitfront search --space search_spaces/resnet20_cifar10.ron --data cifar10:DIR --pin 'layer3.*=int8' --forbid fp4")]
 pub struct SearchArgs {
     /// Search space (RON) [default: the demo, ResNet-8 on Fashion-MNIST]
@@ -46,7 +47,13 @@ pub struct SearchArgs {
     /// Hard limit such as 'gbops<=0.1'; repeat for several
     #[arg(long, value_name = "LIMIT")]
     pub constraint: Vec<Constraint>,
-    /// Cost that the front trades against accuracy: gbops, size_mb, act_mem_kb or avg_w_bits
+    /// Latency table of the device to search for: a folder that `bitfront profile` wrote
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+    /// Refuse formats that the target cannot compute in
+    #[arg(long)]
+    pub strict: bool,
+    /// Cost that the front trades against accuracy: gbops, size_mb, act_mem_kb, avg_w_bits or latency_ms
     #[arg(long, value_name = "COST", default_value = "gbops")]
     pub objective: Metric,
     /// How to search: nsga2, random or fliqs
@@ -264,7 +271,6 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         threads: common.thread_count()?,
         device: common.device.clone(),
         train: args.training.config(space.model),
-        // Resuming may start in another folder.
         weights: args.weights.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         space,
         data,
@@ -274,6 +280,9 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         sandwich: args.sandwich.unwrap_or(1),
         evaluations: args.evaluations.unwrap_or(200),
         population: args.population.unwrap_or(20),
+        // Resuming may start in another folder.
+        target: args.target.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        strict: args.strict,
         objective: args.objective,
         constraints: args.constraint.clone(),
         targets: args.targets.clone().unwrap_or_else(|| vec![0.35, 0.5, 0.75]),

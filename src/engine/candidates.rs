@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use crate::cost::Constraint;
-use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::cost::Metric;
+use crate::cost::Pricing;
 use crate::error::Result;
 use crate::genome::Genome;
 use crate::models::Weights;
@@ -34,6 +34,8 @@ pub struct SharedWeights<'a> {
     pub images: &'a JudgingImages,
     /// Candidates scored at the same time.
     pub threads: usize,
+    /// Prices of its networks.
+    pub pricing: &'a Pricing,
     /// The cost beside accuracy.
     pub objective: Metric,
     /// Hard limits.
@@ -49,12 +51,13 @@ impl Evaluator for SharedWeights<'_> {
         go_on: &(dyn Fn() -> bool + Sync),
         keep: &mut dyn FnMut(Outcome) -> Result<()>,
     ) -> Result<()> {
-        let (space, objective, constraints) = (self.space, self.objective, self.constraints);
+        let (space, pricing) = (self.space, self.pricing);
+        let (objective, constraints) = (self.objective, self.constraints);
         let worker = || (self.weights.shallow_clone(), self.images.shallow_clone());
         let work = |(weights, images): &(Weights, JudgingImages), genome: &Genome| -> Result<Outcome> {
             let network = space.network(&genome.0);
             let score = evaluate(&prepare(&network, weights, images.evaluation()), images.validation())?;
-            let costs = Costs::of(&network, Convention::Full);
+            let costs = pricing.costs(&network);
             Ok(Outcome {
                 top1: score.top1,
                 loss: Some(score.loss),
@@ -81,6 +84,8 @@ pub struct RowJournal<'a> {
     pub history: &'a mut History,
     /// The space, for the cost columns.
     pub space: &'a Space,
+    /// Prices of its networks.
+    pub pricing: &'a Pricing,
     /// What the rows are.
     pub status: Status,
     /// Added to a record's id, so that ids stay unique in the file.
@@ -93,7 +98,7 @@ pub struct RowJournal<'a> {
 
 impl Journal for RowJournal<'_> {
     fn append(&mut self, record: &Record) -> Result<()> {
-        let costs = Costs::of(&self.space.network(&record.genome.0), Convention::Full);
+        let costs = self.pricing.costs(&self.space.network(&record.genome.0));
         let row = Row {
             id: record.id + self.offset,
             parent_id: record.parent.map(|parent| parent + self.offset),
@@ -115,14 +120,14 @@ impl Journal for RowJournal<'_> {
 pub fn records(
     rows: &[Row],
     status: Status,
-    space: &Space,
+    (space, pricing): (&Space, &Pricing),
     objective: Metric,
     constraints: &[Constraint],
 ) -> Vec<Record> {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.status == status).collect();
     let offset = rows.first().map_or(0, |row| row.id);
     let record = |row: &&Row| {
-        let costs = Costs::of(&space.network(&row.genome.0), Convention::Full);
+        let costs = pricing.costs(&space.network(&row.genome.0));
         Record {
             id: row.id - offset,
             generation: row.generation,

@@ -10,12 +10,14 @@ use super::Session;
 use super::Settings;
 use super::Status;
 use super::Tested;
+use super::device::measured_front;
 use super::history::read_history;
 use super::history::read_tested;
 use super::tested_text;
 use super::workers::in_order;
 use super::workers::scoring_threads;
 use crate::cost::Metric;
+use crate::cost::Pricing;
 use crate::data::Loader;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -59,18 +61,20 @@ pub(super) type WeightsOf<'a> = Box<dyn Fn(&Row) -> Result<Weights> + Send + 'a>
 /// # Errors
 /// No feasible candidate, an interrupt, or a file that cannot be written.
 #[allow(clippy::too_many_arguments, reason = "the end of a run needs what every phase before it had")]
-pub(super) fn finish<'a>(
+pub(super) fn finish<'a, 'r>(
     settings: &Settings,
     folder: &RunDirectory,
     session: &Session,
-    space: &Space,
+    (space, pricing): (&Space, &Pricing),
     images: &RunImages,
-    rows: &[Row],
+    rows: &'r [Row],
     weights: &dyn Fn() -> WeightsOf<'a>,
     stop: &str,
 ) -> Result<Summary> {
     let own = |row: &&Row| row.feasible && row.status != Status::Baseline;
-    let front = chosen(rows.iter().filter(own), settings.objective)?;
+    let choose = |rows: &[&'r Row]| chosen(rows.iter().copied(), settings.objective);
+    let (place, priced) = ((folder, session), (space, pricing));
+    let (front, measured) = measured_front(settings, place, priced, rows.iter().filter(own).collect(), choose)?;
     if front.is_empty() {
         return Err(Error::Infeasible("no evaluated candidate meets every limit".into()));
     }
@@ -106,7 +110,11 @@ pub(super) fn finish<'a>(
     session.check_interrupt("`bitfront resume` continues")?;
     progress.finish();
     let tested = |rows: Vec<&Row>| -> Vec<Tested> {
-        let tested = |row: &Row| Tested { row: Row { wall_s: 0.0, ..row.clone() }, test_top1: top1[&row.id] };
+        let tested = |row: &Row| Tested {
+            row: Row { wall_s: 0.0, ..row.clone() },
+            test_top1: top1[&row.id],
+            latency_meas_ms: measured.of(row.id),
+        };
         rows.into_iter().map(tested).collect()
     };
     let (front, uniform, baseline) = (tested(front), tested(uniform), tested(baseline));

@@ -171,6 +171,8 @@ pub struct Tested {
     pub row: Row,
     /// Test top-1 in percent.
     pub test_top1: f64,
+    /// Measured latency in milliseconds, where there is a target.
+    pub latency_meas_ms: Option<f64>,
 }
 
 /// Name of the column that only the history has.
@@ -194,7 +196,10 @@ pub fn tested_text(tested: &[Tested]) -> Result<String> {
                 dropped = record.iter().position(|name| name == ONLY_HISTORY).unwrap_or(usize::MAX);
                 ["test_top1".to_owned(), "latency_meas_ms".to_owned()]
             }
-            Some(at) => [tested[at].test_top1.to_string(), String::new()],
+            Some(at) => {
+                let measured = tested[at].latency_meas_ms.map(|ms| ms.to_string());
+                [tested[at].test_top1.to_string(), measured.unwrap_or_default()]
+            }
         };
         let kept = record.iter().enumerate().filter(|(column, _)| *column != dropped).map(|(_, field)| field);
         writer.write_record(kept.chain(more.iter().map(String::as_str))).map_err(|error| failed(&error))?;
@@ -209,8 +214,9 @@ pub fn tested_text(tested: &[Tested]) -> Result<String> {
 /// The file is missing or a line is not such a row.
 pub fn read_tested(path: &Path) -> Result<Vec<Tested>> {
     #[derive(Deserialize)]
-    struct Column {
+    struct Columns {
         test_top1: f64,
+        latency_meas_ms: Option<f64>,
     }
     let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
     // A table of no candidates has no header either.
@@ -223,8 +229,8 @@ pub fn read_tested(path: &Path) -> Result<Vec<Tested>> {
     let tested = |record: csv::Result<csv::StringRecord>| {
         let record = record.map_err(bad)?;
         let row = record.deserialize(Some(&header)).map_err(bad)?;
-        let Column { test_top1 } = record.deserialize(Some(&header)).map_err(bad)?;
-        Ok(Tested { row, test_top1 })
+        let Columns { test_top1, latency_meas_ms } = record.deserialize(Some(&header)).map_err(bad)?;
+        Ok(Tested { row, test_top1, latency_meas_ms })
     };
     reader.records().map(tested).collect()
 }
@@ -286,7 +292,8 @@ mod tests {
     fn tested_candidates_come_back_without_wall_time() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("pareto.csv");
-        let tested = Tested { row: Row { wall_s: 0.0, ..row(3) }, test_top1: 200.0 / 7.0 };
+        let row = Row { wall_s: 0.0, ..row(3) };
+        let tested = Tested { row, test_top1: 200.0 / 7.0, latency_meas_ms: Some(1.0 / 3.0) };
         let text = tested_text(std::slice::from_ref(&tested)).unwrap();
         assert!(!text.contains("wall_s") && text.lines().next().unwrap().ends_with("genome,test_top1,latency_meas_ms"));
         std::fs::write(&path, text).unwrap();

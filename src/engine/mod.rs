@@ -1,6 +1,7 @@
 //! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
 
 mod candidates;
+mod device;
 mod finish;
 mod history;
 mod images;

@@ -26,8 +26,7 @@ use super::supernet::begin;
 use super::supernet::train;
 use super::workers::on_one_thread;
 use crate::cost::Constraint;
-use crate::cost::Convention;
-use crate::cost::Costs;
+use crate::cost::Pricing;
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::QuantSpec;
@@ -77,6 +76,7 @@ struct OneShotRun<'a> {
     folder: &'a RunDirectory,
     session: &'a Session,
     space: &'a Space,
+    pricing: &'a Pricing,
     images: &'a RunImages,
 }
 
@@ -88,11 +88,11 @@ pub(super) fn run_one_shot(
     settings: &Settings,
     folder: &RunDirectory,
     session: &Session,
-    space: &Space,
+    (space, pricing): (&Space, &Pricing),
     images: &RunImages,
     history: &mut History,
 ) -> Result<Summary> {
-    let run = OneShotRun { settings, folder, session, space, images };
+    let run = OneShotRun { settings, folder, session, space, pricing, images };
     let uniform = |format| Some(Job::Uniform(format, Genome(space.uniform(format)?)));
     let mut jobs: Vec<Job> = settings.targets.iter().map(|&share| Job::Target(share)).collect();
     if settings.train_uniform {
@@ -113,7 +113,7 @@ pub(super) fn run_one_shot(
         let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.largest_networks(), device);
         Box::new(of) as WeightsOf<'_>
     };
-    let summary = finish(settings, folder, session, space, images, &history.rows, &weights, "all targets trained")?;
+    let summary = finish(settings, folder, session, (space, pricing), images, &history.rows, &weights, "all targets trained")?;
     for member in &summary.front {
         let to = folder.front_folder().join(format!("{}.safetensors", member.row.id));
         std::fs::copy(job_snapshot(folder, member.row.id), &to).map_err(|error| Error::io(&to, error))?;
@@ -200,7 +200,7 @@ impl OneShotRun<'_> {
         let moved = policy.argmax().0.iter().zip(&chosen.0).filter(|(a, b)| a != b).count();
         let mut order = policy.by_certainty();
         order.reverse();
-        let met = |genome: &Genome| fits(self.space, &self.settings.constraints, genome);
+        let met = |genome: &Genome| fits(self.space, self.pricing, &self.settings.constraints, genome);
         let genome = self.space.narrowed(&chosen, &order, met).ok_or_else(|| {
             Error::Infeasible(format!(
                 "target {share}: not even the narrowest formats and smallest operators meet every limit"
@@ -238,14 +238,14 @@ impl OneShotRun<'_> {
 
     /// Cost over target, then cost over each hard limit (no reward for staying below a limit).
     fn ratios(&self, genome: &Genome, target: f64) -> Vec<f64> {
-        let costs = Costs::of(&self.space.network(&genome.0), Convention::Full);
+        let costs = self.pricing.costs(&self.space.network(&genome.0));
         let limit = |constraint: &Constraint| Some((constraint.metric.of(&costs)? / constraint.limit).max(1.0));
         let own = self.settings.objective.of(&costs).unwrap_or_default() / target;
         std::iter::once(own).chain(self.settings.constraints.iter().filter_map(limit)).collect()
     }
 
     fn cost(&self, genome: &Genome) -> f64 {
-        let costs = Costs::of(&self.space.network(&genome.0), Convention::Full);
+        let costs = self.pricing.costs(&self.space.network(&genome.0));
         self.settings.objective.of(&costs).unwrap_or_default()
     }
 
@@ -255,7 +255,7 @@ impl OneShotRun<'_> {
         let layers = network.weighted().len();
         let int8 = Format::Int(8);
         network.assign(&vec![QuantSpec::per_channel(int8); layers], &vec![QuantSpec::per_tensor(int8); layers]);
-        self.settings.objective.of(&Costs::of(&network, Convention::Full)).unwrap_or_default()
+        self.settings.objective.of(&self.pricing.costs(&network)).unwrap_or_default()
     }
 
     fn row(&self, id: usize, found: &Found, weights: &Weights) -> Result<Row> {
@@ -268,7 +268,7 @@ impl OneShotRun<'_> {
         let row = Row {
             id,
             status: found.status,
-            feasible: fits(self.space, &self.settings.constraints, &found.genome),
+            feasible: fits(self.space, self.pricing, &self.settings.constraints, &found.genome),
             top1: score.top1,
             loss: Some(score.loss),
             wall_s: (self.session.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
@@ -276,6 +276,6 @@ impl OneShotRun<'_> {
             genome: found.genome.clone(),
             ..Row::default()
         };
-        Ok(row.with_costs(&Costs::of(&network, Convention::Full)))
+        Ok(row.with_costs(&self.pricing.costs(&network)))
     }
 }

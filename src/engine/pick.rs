@@ -119,7 +119,10 @@ fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested
             pareto::knee(&points)?.map(|at| &run.front[at]).ok_or_else(|| none("the front has no knee".into()))
         }
         Pick::Best(limit) => {
-            let costs = |member: &Tested| Costs::of(&space.network(&member.row.genome.0), Convention::Full);
+            let costs = |member: &Tested| Costs {
+                latency_ms: member.row.latency_ms,
+                ..Costs::of(&space.network(&member.row.genome.0), Convention::Full)
+            };
             let within = run.front.iter().filter(|member| limit.violation(&costs(member)) <= 0.0);
             within
                 .max_by(|a, b| a.row.top1.total_cmp(&b.row.top1))

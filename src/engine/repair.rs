@@ -5,8 +5,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cost::Constraint;
-use crate::cost::Convention;
-use crate::cost::Costs;
+use crate::cost::Metric;
+use crate::cost::Pricing;
+use crate::cost::cheapest;
 use crate::error::Result;
 use crate::genome::Genome;
 use crate::search::Algorithm;
@@ -23,15 +24,41 @@ pub(super) struct Repaired<'a> {
     pub(super) inner: &'a mut dyn Algorithm,
     /// The space.
     pub(super) space: &'a Space,
+    /// Prices of its networks.
+    pub(super) pricing: &'a Pricing,
     /// Hard limits.
     pub(super) constraints: &'a [Constraint],
+    /// The fastest network, where latency is limited.
+    pub(super) fastest: Option<Genome>,
+}
+
+/// The fastest network of a space, where latency is limited.
+pub(super) fn fastest(space: &Space, pricing: &Pricing, constraints: &[Constraint]) -> Option<Genome> {
+    let limited = constraints.iter().any(|constraint| constraint.metric == Metric::LatencyMs);
+    limited.then(|| Genome(space.canonical(&cheapest(space, pricing, Metric::LatencyMs))))
 }
 
 /// Whether a genome's network meets every hard limit.
-pub(super) fn fits(space: &Space, constraints: &[Constraint], genome: &Genome) -> bool {
-    constraints.is_empty() || {
-        let costs = Costs::of(&space.network(&genome.0), Convention::Full);
-        violation(constraints, &costs) <= 0.0
+pub(super) fn fits(space: &Space, pricing: &Pricing, constraints: &[Constraint], genome: &Genome) -> bool {
+    constraints.is_empty() || violation(constraints, &pricing.costs(&space.network(&genome.0))) <= 0.0
+}
+
+impl Repaired<'_> {
+    /// The genome moved inside the limits: those that fall with bits and sizes by narrowing, then latency by taking the fastest
+    /// network's choices, one at a time in the order of `order`.
+    fn repaired(&self, genome: &Genome, order: &[usize]) -> Option<Genome> {
+        let others: Vec<Constraint> =
+            self.constraints.iter().filter(|limit| limit.metric != Metric::LatencyMs).copied().collect();
+        let met = |limits: &[Constraint], genome: &Genome| fits(self.space, self.pricing, limits, genome);
+        let mut genome = self.space.narrowed(genome, order, |genome| met(&others, genome))?;
+        let Some(fastest) = &self.fastest else { return Some(genome) };
+        for &at in order {
+            if met(self.constraints, &genome) {
+                break;
+            }
+            genome.0[at] = fastest.0[at];
+        }
+        Some(genome)
     }
 }
 
@@ -45,8 +72,7 @@ impl Algorithm for Repaired<'_> {
         let mut order: Vec<usize> = (0..self.space.decisions().len()).collect();
         for proposal in &mut proposals {
             order.shuffle(rng);
-            let met = |genome: &Genome| fits(self.space, self.constraints, genome);
-            if let Some(genome) = self.space.narrowed(&proposal.genome, &order, met) {
+            if let Some(genome) = self.repaired(&proposal.genome, &order) {
                 proposal.genome = genome;
             }
             proposal.genome = Genome(self.space.canonical(&proposal.genome.0));

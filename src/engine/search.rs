@@ -14,6 +14,7 @@ use super::SharedWeights;
 use super::StartingWeights;
 use super::Status;
 use super::Summary;
+use super::device;
 use super::finish::WeightsOf;
 use super::finish::finish;
 use super::one_shot::run_one_shot;
@@ -21,13 +22,14 @@ use super::plan::Pace;
 use super::plan::spoken;
 use super::records;
 use super::repair::Repaired;
+use super::repair::fastest;
 use super::repair::fits;
 use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
 use super::workers::scoring_threads;
-use crate::cost::Convention;
+use crate::cost::Pricing;
 use crate::cost::check_feasible;
 use crate::cost::nearest;
 use crate::error::{Error, Result};
@@ -54,8 +56,10 @@ use crate::train::Sandwich;
 pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Result<()> {
     settings.check()?;
     let space = Space::new(settings.space.clone())?;
-    if let Err(error) = check_feasible(&space, Convention::Full, &settings.constraints) {
-        let genome = nearest(&space, Convention::Full, &settings.constraints);
+    let pricing = device::pricing(settings, None)?;
+    device::check(settings, &space, &pricing)?;
+    if let Err(error) = check_feasible(&space, &pricing, &settings.constraints) {
+        let genome = nearest(&space, &pricing, &settings.constraints);
         let file = NetworkFile::from_network(&space.spec_of(&genome), &space.network(&genome)).text()?;
         let path = place.join("nearest.ron");
         std::fs::create_dir_all(place).map_err(|source| Error::io(place, source))?;
@@ -79,17 +83,19 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
     let space = Space::new(settings.space.clone())?;
     let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
     let space = with_classes(space, images.classes(), session)?;
+    device::keep(settings, folder)?;
+    let pricing = device::pricing(settings, Some(folder))?;
     let mut history = History::open(&folder.history())?;
     for row in &history.rows {
         let wrong = |error: Error| Error::bad_file(folder.history(), format!("candidate {}: {error}", row.id));
         space.check(&row.genome.0).map_err(wrong)?;
     }
     if settings.algorithm == Algorithm::Fliqs {
-        return run_one_shot(settings, folder, session, &space, &images, &mut history);
+        return run_one_shot(settings, folder, session, (&space, &pricing), &images, &mut history);
     }
     state_cost(settings, session, &space, &images, &history)?;
     let weights = shared_weights(settings, folder, session, &space, &images)?;
-    let mut work = Work { settings, session, space: &space, images: &images, weights: &weights };
+    let mut work = Work { settings, session, space: &space, pricing: &pricing, images: &images, weights: &weights };
     let stop = work.searched(&mut history)?;
     work.uniforms(&mut history)?;
     if settings.random_baseline {
@@ -99,7 +105,7 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
         let same = weights.shallow_clone();
         Box::new(move |_: &Row| Ok(same.shallow_clone())) as WeightsOf<'_>
     };
-    finish(settings, folder, session, &space, &images, &history.rows, &weights, &stop.to_string())
+    finish(settings, folder, session, (&space, &pricing), &images, &history.rows, &weights, &stop.to_string())
 }
 
 /// The space with a head for this many classes, said where it differs from the space's own.
@@ -198,6 +204,7 @@ struct Work<'a> {
     settings: &'a Settings,
     session: &'a Session,
     space: &'a Space,
+    pricing: &'a Pricing,
     images: &'a RunImages,
     weights: &'a Weights,
 }
@@ -209,6 +216,7 @@ impl Work<'_> {
             weights: self.weights,
             images: &self.images.judging,
             threads: scoring_threads(self.settings.threads, self.session.device),
+            pricing: self.pricing,
             objective: self.settings.objective,
             constraints: &self.settings.constraints,
             progress,
@@ -233,8 +241,12 @@ impl Work<'_> {
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
             Algorithm::Nsga2 | Algorithm::Fliqs => {
+                let limits = &self.settings.constraints;
                 let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
-                let first = first.filter(|genome| fits(self.space, &self.settings.constraints, genome)).collect();
+                let first = first.chain(fastest(self.space, self.pricing, limits));
+                let first = first.filter(|genome| fits(self.space, self.pricing, limits, genome));
+                let mut first: Vec<Genome> = first.collect();
+                first.dedup();
                 Box::new(Nsga2::new(choices, self.settings.population)?.starting_with(first)?)
             }
         };
@@ -257,19 +269,22 @@ impl Work<'_> {
         evaluations: usize,
     ) -> Result<StopReason> {
         let settings = self.settings;
-        let recorded = records(&history.rows, status, self.space, settings.objective, &settings.constraints);
+        let recorded = records(&history.rows, status, (self.space, self.pricing), settings.objective, &settings.constraints);
         let offset = history.rows.iter().find(|row| row.status == status).map_or(history.rows.len(), |row| row.id);
         let progress = Progress::new(label, (evaluations.saturating_sub(recorded.len())) as u64, self.session.quiet);
         let mut evaluator = self.evaluator(&progress);
         let mut journal = RowJournal {
             history,
             space: self.space,
+            pricing: self.pricing,
             status,
             offset,
             started: self.session.started,
             seed: settings.seed,
         };
-        let mut inside = Repaired { inner: algorithm, space: self.space, constraints: &settings.constraints };
+        let (space, pricing, constraints) = (self.space, self.pricing, settings.constraints.as_slice());
+        let fastest = fastest(space, pricing, constraints);
+        let mut inside = Repaired { inner: algorithm, space, pricing, constraints, fastest };
         let clock = WallClock(self.session.started);
         let run = Run {
             seed: Seed::new(settings.seed).child(label),
@@ -301,7 +316,8 @@ impl Work<'_> {
             return Ok(());
         }
         let progress = Progress::new("uniform formats", missing.len() as u64, self.session.quiet);
-        let (space, started, seed) = (self.space, self.session.started, self.settings.seed);
+        let (space, pricing) = (self.space, self.pricing);
+        let (started, seed) = (self.session.started, self.settings.seed);
         let mut genomes = missing.iter();
         search::Evaluator::evaluate(
             &mut self.evaluator(&progress),
@@ -311,7 +327,8 @@ impl Work<'_> {
                 let Some(genome) = genomes.next().cloned() else { return Ok(()) };
                 let record = search::Record { id: 0, generation: 0, parent: None, genome, outcome };
                 let offset = history.rows.len();
-                let mut journal = RowJournal { history, space, status: Status::Uniform, offset, started, seed };
+                let status = Status::Uniform;
+                let mut journal = RowJournal { history, space, pricing, status, offset, started, seed };
                 search::Journal::append(&mut journal, &record)
             },
         )?;

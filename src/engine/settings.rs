@@ -107,6 +107,12 @@ pub struct Settings {
     pub train_uniform: bool,
     /// FLIQS: reward and policy.
     pub one_shot: OneShotConfig,
+    /// Latency table of the device to search for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PathBuf>,
+    /// Whether formats that the device cannot compute in are refused.
+    #[serde(default)]
+    pub strict: bool,
     /// Seconds after which training and search stop, whatever is left.
     pub time_budget_s: Option<f64>,
     /// Images from which a candidate's batch-norm statistics and ranges are taken.
@@ -147,11 +153,17 @@ impl Settings {
         within("--threads", self.threads, 1, MOST_THREADS)?;
         within("--calibration", self.calibration, 2, 10_000_000)?;
         within("--sandwich", self.sandwich, 0, 64)?;
-        if self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs) {
-            let why = "no latency is known: latency tables are not there yet; limit gbops, size_mb or act_mem_kb";
-            return Err(Error::bad_value("--constraint", "latency_ms", why));
+        let why = "no latency is known without a table; --target DIR names one (`bitfront profile` makes it)";
+        let limited = self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs);
+        for (option, wanted) in [("--constraint", limited), ("--objective", self.objective == Metric::LatencyMs)] {
+            if wanted && self.target.is_none() {
+                return Err(Error::bad_value(option, "latency_ms", why));
+            }
         }
-        let traded = [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits];
+        if self.strict && self.target.is_none() {
+            return Err(Error::bad_value("--strict", "", "has no effect without --target"));
+        }
+        let traded = [Metric::Gbops, Metric::SizeMb, Metric::ActMemKb, Metric::AvgWBits, Metric::LatencyMs];
         if !traded.contains(&self.objective) {
             let known = traded.map(|metric| metric.to_string()).join(", ");
             return Err(Error::bad_value("--objective", self.objective, format!("must be one of {known}")));

@@ -43,12 +43,14 @@ impl FromStr for Profile {
 }
 
 impl Profile {
-    /// How files for the runtime are written. ONNX Runtime's CPU fails on a file that mixes QuantizeLinear to float8 with
-    /// integers.
+    /// How files for the runtime are written.
     pub fn dialect(self, unsigned_weights: bool) -> Dialect {
-        let narrowest = if self == Self::Openvino { Format::Int(4) } else { Format::Int(2) };
-        let tensorrt = self == Self::Tensorrt;
-        Dialect { quantize_to_fp8: tensorrt, narrowest, unsigned_weights, signed_activations: tensorrt }
+        let usual = Dialect { unsigned_weights, ..Dialect::default() };
+        match self {
+            Self::OnnxruntimeCpu => usual,
+            Self::Tensorrt => Dialect { quantize_to_fp8: true, signed_activations: true, ..usual },
+            Self::Openvino => Dialect { narrowest: Format::Int(4), ..usual },
+        }
     }
 
     /// Refuses a network that the runtime would not load or not compute in its formats.

@@ -6,7 +6,7 @@ use crate::formats::Format;
 use crate::formats::QuantSpec;
 
 use super::points::place_points;
-use super::{Act, Conv, LayerSpec, ModelSpec, Network, Op, Shape, Source, TORCH_EPSILON};
+use super::{Act, Conv, LayerSpec, ModelSpec, Network, Op, Shape, Source, TORCH_EPSILON, Transform};
 
 /// Output channels, kernel and stride of a convolution with "same" padding; input channels follow from the source.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,12 @@ impl Graph {
         self.push(LayerSpec { act, ..self.layer(name, Op::Activate, vec![from]) })
     }
 
+    /// Any operator with its activation; those with weights or gains have a bias.
+    pub(super) fn operator(&mut self, name: &str, op: Op, inputs: Vec<Source>, act: Act) -> Source {
+        let layer = self.layer(name.to_owned(), op, inputs);
+        self.push(LayerSpec { bias: layer.weight.is_some() || op == Op::LayerNorm, act, ..layer })
+    }
+
     /// An operator without parameters.
     pub(super) fn plain(&mut self, name: String, op: Op, inputs: Vec<Source>) -> Source {
         self.push(self.layer(name, op, inputs))
@@ -157,18 +163,19 @@ impl Graph {
     ///
     /// # Errors
     /// When the input is too small for a kernel, so that a layer's shape does not follow.
-    pub(super) fn finish(mut self, spec: &ModelSpec) -> Result<Network> {
+    pub(super) fn finish(self, spec: &ModelSpec) -> Result<Network> {
+        self.close(spec.model.to_string(), spec.class_count(), spec.transform())
+    }
+
+    /// The same for a network that no spec describes.
+    ///
+    /// # Errors
+    /// As [`Graph::finish`].
+    pub(super) fn close(mut self, model: String, classes: usize, transform: Transform) -> Result<Network> {
         let input_point = place_points(&mut self.layers);
-        let network = Network {
-            model: spec.model.to_string(),
-            input: self.input,
-            classes: spec.class_count(),
-            transform: spec.transform(),
-            input_point,
-            layers: self.layers,
-        };
+        let network = Network { model, input: self.input, classes, transform, input_point, layers: self.layers };
         let fits = network.validate();
-        fits.map_err(|what| Error::bad_value("model", spec.model, format!("does not fit its input: {what}")))?;
+        fits.map_err(|what| Error::bad_value("model", &network.model, format!("does not fit its input: {what}")))?;
         Ok(network)
     }
 

@@ -6,6 +6,7 @@
 mod assigned;
 mod efficientnet_lite;
 mod graph;
+mod in_context;
 mod inverted_residual;
 mod mobilenet_v2;
 mod model;
@@ -20,6 +21,7 @@ mod tf_form;
 mod transform;
 mod vit;
 
+pub use in_context::{BEFORE, InContext, KERNEL, in_context, passage};
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
 pub use operators::{BlockKind, Operators, Stage};
 pub(crate) use operators::{check_expansion, check_kernel, check_width};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::Granularity;
 use crate::formats::QuantSpec;
@@ -24,6 +25,11 @@ impl Shape {
     /// Number of elements.
     pub fn elements(self) -> usize {
         self.c * self.h * self.w
+    }
+
+    /// Whether it is a sequence of several tokens.
+    pub fn is_tokens(self) -> bool {
+        self.w == 1 && self.h > 1
     }
 }
 
@@ -56,7 +62,30 @@ pub enum Act {
     HardSigmoid,
 }
 
+const ACT_NAMES: [(Act, &str); 6] = [
+    (Act::None, "none"),
+    (Act::Relu, "relu"),
+    (Act::Relu6, "relu6"),
+    (Act::Gelu, "gelu"),
+    (Act::HardSwish, "hard_swish"),
+    (Act::HardSigmoid, "hard_sigmoid"),
+];
+
 impl Act {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        ACT_NAMES.iter().find(|(act, _)| *act == self).map_or("", |(_, name)| name)
+    }
+
+    /// The activation of a name in tables.
+    ///
+    /// # Errors
+    /// No such activation.
+    pub fn named(name: &str) -> Result<Self> {
+        let found = ACT_NAMES.iter().find(|(_, known)| *known == name).map(|(act, _)| *act);
+        found.ok_or_else(|| Error::unknown_name("act", name, ACT_NAMES.iter().map(|(_, known)| *known)))
+    }
+
     /// Whether it never gives a negative value.
     pub fn is_nonnegative(self) -> bool {
         matches!(self, Self::Relu | Self::Relu6 | Self::HardSigmoid)

@@ -29,6 +29,13 @@ pub struct Dialect {
     pub signed_activations: bool,
 }
 
+impl Default for Dialect {
+    /// That of ONNX Runtime on a CPU, which fails on a file that mixes QuantizeLinear to float8 with integers.
+    fn default() -> Self {
+        Self { quantize_to_fp8: false, narrowest: Format::Int(2), unsigned_weights: false, signed_activations: false }
+    }
+}
+
 /// Nodes and constants so far.
 #[derive(Debug)]
 pub(super) struct Graph {

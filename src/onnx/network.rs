@@ -74,8 +74,17 @@ impl Writer<'_> {
         let last = index + 1 == self.stored.network.layers.len();
         let name = if last { OUTPUT } else { layer.name.as_str() };
         let integer = layer.point.as_ref().is_some_and(|point| point.spec.format.is_integer());
-        // The quantizer of a nonnegative tensor is its ReLU; elsewhere the ReLU stands alone.
-        let alone = layer.act != Act::None && !(layer.act == Act::Relu && integer);
+        // The quantizer of a nonnegative tensor is its ReLU, and its ReLU6 where it ends by 6; elsewhere they stand alone.
+        let ends_by_6 = match (&layer.point, self.stored.scales[index]) {
+            (Some(point), Some(scale)) => point.spec.format.max() * f64::from(scale) <= 6.0 * (1.0 + 1e-6),
+            _ => false,
+        };
+        let alone = match layer.act {
+            Act::None => false,
+            Act::Relu => !integer,
+            Act::Relu6 => !(integer && ends_by_6),
+            Act::Gelu | Act::HardSwish | Act::HardSigmoid => true,
+        };
         let raw = if alone { format!("{name}_linear") } else { name.to_owned() };
         let mut x = self.operator(index, layer, &raw)?;
         if alone {

@@ -80,6 +80,16 @@ impl Runtime {
         environment.with_name("bitfront").with_telemetry(false).build().map_err(failed)
     }
 
+    /// Name of the library and its version, which its symbols carry (`VERS_1.31.0`) where they carry one.
+    pub fn version() -> String {
+        const MARK: &[u8] = b"VERS_";
+        let bytes = std::fs::read(library()).unwrap_or_default();
+        let at = bytes.windows(MARK.len()).position(|window| window == MARK).map(|at| at + MARK.len());
+        let digits = at.into_iter().flat_map(|at| bytes[at..].iter().take(16));
+        let version: String = digits.map(|&byte| byte as char).take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        format!("onnxruntime {version}").trim_end().to_owned()
+    }
+
     /// A session for an encoded model on `threads` threads; `shape` is one image's `[c, h, w]`.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ pub struct Entry {
     pub test_top1: f64,
     /// The cost that the search lowered, in the unit of [`Front::cost`].
     pub cost: f64,
+    /// Predicted latency in milliseconds, where there is a target.
+    pub latency_ms: Option<f64>,
+    /// Measured latency in milliseconds, where it was measured.
+    pub latency_meas_ms: Option<f64>,
     /// Packed size in 1e6 bytes.
     pub size_mb: f64,
     /// Activation memory in 1e3 bytes.
@@ -100,6 +104,8 @@ pub(super) mod tests {
             top1,
             test_top1: top1 - 0.5,
             cost,
+            latency_ms: None,
+            latency_meas_ms: None,
             size_mb: cost * 0.3,
             act_mem_kb: cost * 100.0,
             avg_w_bits: 4.0,

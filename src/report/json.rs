@@ -32,6 +32,8 @@ fn network(front: &Front, entry: &Entry) -> Map<String, Value> {
         ("top1", value!(entry.top1)),
         ("test_top1", value!(entry.test_top1)),
         (front.cost.as_str(), value!(entry.cost)),
+        ("latency_ms", value!(entry.latency_ms)),
+        ("latency_meas_ms", value!(entry.latency_meas_ms)),
         ("size_mb", value!(entry.size_mb)),
         ("act_mem_kb", value!(entry.act_mem_kb)),
         ("avg_w_bits", value!(entry.avg_w_bits)),
@@ -58,7 +60,7 @@ mod tests {
         assert_eq!(second["gbops"], 0.1);
         assert_eq!(second["nearest_uniform"], "int8");
         assert!((second["ratio"].as_f64().unwrap() - 6.0).abs() < 1e-9);
-        assert_eq!(second.as_object().unwrap().len(), 11);
+        assert_eq!(second.as_object().unwrap().len(), 13);
         assert!(object["front"][2]["nearest_uniform"].is_null() && object["front"][2]["ratio"].is_null());
     }
 

@@ -13,8 +13,9 @@ use super::number::three_digits;
 
 const WIDTH: u16 = 80;
 
-/// Place of the size among a row's cells.
-const SIZE: usize = 4;
+/// Places of the measured latency and of the size among a row's cells.
+const MEASURED: usize = 4;
+const SIZE: usize = 5;
 
 /// The front by rising cost, each member with its nearest uniform format, then the uniform formats, each with who
 /// dominates it, then a legend. No line is longer than 80 columns; there is no colour.
@@ -25,7 +26,7 @@ pub fn table(front: &Front) -> String {
         .set_style(TableComponent::MiddleHeaderIntersections, '─')
         .set_header(row(
             front,
-            ["front", "test\ntop-1", "val\ntop-1", &front.cost, "size_mb", "w/a bits", "nearest uniform"],
+            ["front", "test\ntop-1", "val\ntop-1", &front.cost, "ms\nmeasured", "size_mb", "w/a bits", "nearest uniform"],
         ));
     // A front without a knee (a cost of zero has no logarithm) is still worth showing.
     let knee = front.knee().ok().flatten();
@@ -34,7 +35,7 @@ pub fn table(front: &Front) -> String {
         table.add_row(network(front, entry, mark, &nearest(front, entry)));
     }
     if !front.uniform.is_empty() {
-        table.add_row([""]).add_row(row(front, ["uniform", "", "", "", "", "", "dominated by"]));
+        table.add_row([""]).add_row(row(front, ["uniform", "", "", "", "", "", "", "dominated by"]));
     }
     for entry in by_cost(&front.uniform) {
         table.add_row(network(front, entry, "", &dominated(front, entry)));
@@ -65,13 +66,14 @@ fn paragraph(text: &str) -> String {
     table.to_string()
 }
 
-/// A row without `size_mb` where that is the cost already.
-fn row(front: &Front, cells: [&str; 7]) -> Vec<String> {
+/// A row without `size_mb` where that is the cost already, and without measured latency where nothing was measured.
+fn row(front: &Front, cells: [&str; 8]) -> Vec<String> {
     let size_is_cost = front.cost == "size_mb";
+    let measured = front.front.iter().any(|entry| entry.latency_meas_ms.is_some());
     cells
         .into_iter()
         .enumerate()
-        .filter(|(place, _)| !(size_is_cost && *place == SIZE))
+        .filter(|(place, _)| !(size_is_cost && *place == SIZE || !measured && *place == MEASURED))
         .map(|(_, cell)| cell.to_owned())
         .collect()
 }
@@ -81,7 +83,8 @@ fn network(front: &Front, entry: &Entry, mark: &str, note: &str) -> Vec<String> 
     let (test, validation) = (format!("{:.2}", entry.test_top1), format!("{:.2}", entry.top1));
     let (cost, size) = (three_digits(entry.cost), three_digits(entry.size_mb));
     let bits = format!("{:.1}/{:.1}", entry.avg_w_bits, entry.avg_a_bits);
-    row(front, [&name, &test, &validation, &cost, &size, &bits, note])
+    let measured = entry.latency_meas_ms.map_or_else(String::new, three_digits);
+    row(front, [&name, &test, &validation, &cost, &measured, &size, &bits, note])
 }
 
 /// How a member of the front stands to its nearest uniform format.

@@ -3,6 +3,7 @@
 //! Evaluation computes with exactly these numbers and every exporter writes them, so they cannot disagree.
 
 mod bits;
+mod filled;
 mod packed;
 mod weight;
 

@@ -4,8 +4,12 @@ mod axis;
 mod canvas;
 mod captions;
 mod draw;
+mod heat_map;
 mod labels;
 mod legend;
+mod scatter;
 mod sheet;
 
 pub use draw::picture;
+pub use heat_map::{HeatRow, heat_map};
+pub use scatter::scatter;

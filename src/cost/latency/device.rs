@@ -1,0 +1,93 @@
+//! What a latency table was measured on: `device.ron`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Overhead;
+use crate::formats::Format;
+
+/// CPU or GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A processor.
+    #[default]
+    Cpu,
+    /// An accelerator.
+    Gpu,
+}
+
+/// A device with its runtime.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Its name.
+    pub device: String,
+    /// CPU or GPU.
+    pub kind: Kind,
+    /// Runtime and version.
+    pub runtime: String,
+    /// Threads of the runtime.
+    pub threads: usize,
+    /// Images at a time.
+    pub batch: usize,
+    /// Day of the measurement.
+    pub date: String,
+    /// The command that made the table.
+    pub command: Vec<String>,
+    /// The formats that the runtime really computes in; float32 first.
+    pub computes: Vec<Format>,
+    /// What every other format is computed in; float32 where none is named.
+    pub falls_back: BTreeMap<Format, Format>,
+    /// The search spaces whose kernels are in the table, and whether all of them are or a sample.
+    #[serde(default)]
+    pub spaces: Vec<String>,
+    /// Kernels of those spaces that were left out; their times are estimates.
+    #[serde(default)]
+    pub left_out: usize,
+    /// From the sum of kernels to the time of a network.
+    #[serde(default)]
+    pub overhead: Overhead,
+}
+
+impl Device {
+    /// The format that the device computes a format in.
+    pub fn computed(&self, format: Format) -> Format {
+        let signed = match format {
+            Format::Uint(bits) => Format::Int(bits),
+            other => other,
+        };
+        if self.computes.contains(&signed) {
+            return signed;
+        }
+        self.falls_back.get(&signed).copied().unwrap_or(Format::Float32)
+    }
+
+    /// Integers below 8 bits fall back to int8, where the device computes in that.
+    pub fn usual_fallback(computes: &[Format]) -> BTreeMap<Format, Format> {
+        let int8 = Format::Int(8);
+        if !computes.contains(&int8) {
+            return BTreeMap::new();
+        }
+        (2..8).map(Format::Int).filter(|format| !computes.contains(format)).map(|format| (format, int8)).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cpu_of_tests() -> Self {
+        let computes = vec![Format::Float32, Format::Int(8)];
+        Self {
+            device: "a processor".into(),
+            kind: Kind::Cpu,
+            runtime: "onnxruntime".into(),
+            threads: 1,
+            batch: 1,
+            date: "2026-11-22".into(),
+            command: vec![],
+            falls_back: Self::usual_fallback(&computes),
+            computes,
+            spaces: vec![],
+            left_out: 0,
+            overhead: Overhead::default(),
+        }
+    }
+}
