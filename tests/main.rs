@@ -13,11 +13,12 @@ mod export;
 mod formats_conformance;
 /// Ctrl-C as a real signal.
 mod interrupt;
+/// Exported files in Python.
+mod latency;
 /// Imports point down the floors.
 mod layering;
 /// Packed weights and descriptions.
 mod packed;
-/// Exported files in Python.
 mod python;
 /// A search as a user runs it.
 mod run_directory;

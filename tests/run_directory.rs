@@ -12,7 +12,7 @@ fn bitfront(arguments: &[&str]) -> Command {
 }
 
 /// Writes 300 training and 40 test images of stripes, one pattern a class, in MNIST's layout.
-fn striped_images(folder: &Path) {
+pub(crate) fn striped_images(folder: &Path) {
     for (name, count) in [("train", 300_usize), ("t10k", 40)] {
         let header = |magic: u32, sizes: &[usize]| -> Vec<u8> {
             let words = std::iter::once(magic).chain(sizes.iter().map(|&size| u32::try_from(size).unwrap()));

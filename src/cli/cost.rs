@@ -83,7 +83,11 @@ fn write(args: &CostArgs, json: bool, out: &mut impl Write) -> Result<()> {
             let network = network(args)?;
             let network = args.convention.counted(&network);
             pricing.latency(&network)?;
-            if json { network_json(&network, args, &pricing)?.to_string() } else { network_table(&network, args, &pricing) }
+            if json {
+                network_json(&network, args, &pricing)?.to_string()
+            } else {
+                network_table(&network, args, &pricing)
+            }
         }
     };
     writeln!(out, "{text}").map_err(|source| Error::io("stdout", source))
@@ -181,10 +185,8 @@ fn uniform(space: &Space, pricing: &Pricing) -> Vec<(Format, Costs)> {
 fn space_json(space: &Space, pricing: &Pricing) -> Value {
     let ranges: Map<String, Value> =
         ranged(space, pricing).map(|(metric, low, high)| (metric.name().to_owned(), json!([low, high]))).collect();
-    let uniform: Map<String, Value> = uniform(space, pricing)
-        .into_iter()
-        .map(|(format, costs)| (format.name().to_owned(), json!(costs)))
-        .collect();
+    let uniform: Map<String, Value> =
+        uniform(space, pricing).into_iter().map(|(format, costs)| (format.name().to_owned(), json!(costs))).collect();
     json!({
         "model": space.model_spec().model,
         "convention": pricing.convention.to_string(),

@@ -16,8 +16,8 @@ use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::onnx::Runtime;
-use crate::profile::{Effort, Kernels, KernelModels, MOST_KERNELS, ROUNDS, Saved};
-use crate::profile::{combined, emit, fitted, kernels_of, network_ms, pin_thread, processor};
+use crate::profile::{Effort, KernelModels, Kernels, MOST_KERNELS, ROUNDS, Saved};
+use crate::profile::{combined, emit, fitted, kernels_of, network_ms, pinned, processor};
 use crate::progress::Progress;
 use crate::ron_text;
 use crate::search::{Clock, WallClock};
@@ -54,6 +54,15 @@ pub struct ProfileArgs {
     /// Networks of each space to fit the overhead to
     #[arg(long, value_name = "N", default_value_t = 9)]
     pub networks: usize,
+    /// Milliseconds that each kernel is timed for in a round, at least
+    #[arg(long, value_name = "MS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub least: u64,
+}
+
+impl ProfileArgs {
+    fn effort(&self) -> Effort {
+        Effort { least: Duration::from_millis(self.least), ..Effort::default() }
+    }
 }
 
 /// Measures, emits or collects.
@@ -79,7 +88,7 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
                    `bitfront profile --collect times.csv --name NAME --out latency_tables/NAME`";
         return print(&format!("{} kernels in {}; {how}", kernels.measured.len(), folder.display()));
     }
-    measure(args, common, &session, &spaces, &kernels)
+    pinned(|| measure(args, common, &session, &spaces, &kernels))?
 }
 
 /// What a table says of its device, before anything is fitted.
@@ -92,41 +101,45 @@ fn described(args: &ProfileArgs, runtime: &str) -> Device {
         threads: 1,
         batch: 1,
         date: today(),
-        command: std::env::args().collect(),
+        command: command(),
         falls_back: Device::usual_fallback(&computes),
         computes,
+        not_counted: Vec::new(),
+        any_act: false,
         spaces: args.space.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect(),
         left_out: 0,
         overhead: Overhead::default(),
     }
 }
 
-/// Today as year-month-day (UTC), by the days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+/// Today as year-month-day (UTC).
 fn today() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let z = (since.as_secs() / 86_400) as i64 + 719_468;
-    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().chars().take(10).collect()
+}
+
+/// The command line, without the place of the program.
+pub(super) fn command() -> Vec<String> {
+    std::iter::once("bitfront".to_owned()).chain(std::env::args().skip(1)).collect()
 }
 
 fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Space], kernels: &Kernels) -> Result<()> {
-    let folder = common.out.clone().ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/mine"))?;
+    let folder = common
+        .out
+        .clone()
+        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/mine"))?;
     let old = Target::load(&folder).ok();
     if folder.join("kernels.csv").exists() && !common.force {
-        return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force measures it again"));
+        return Err(Error::bad_value(
+            "--out",
+            folder.display(),
+            "holds a latency table already; --force measures it again",
+        ));
     }
     std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
     let runtime = Runtime::load()?;
-    let pinned = pin_thread();
     let clock = WallClock::start();
     let mut device = Device { left_out: kernels.left_out, ..described(args, &Runtime::version()) };
-    let rows = measured_rows(&folder, session, (kernels, &device), &runtime, &clock)?;
+    let rows = measured_rows(&folder, session, (kernels, &device), (&runtime, args.effort()), &clock)?;
     let fitted = networks(args, session, spaces, &Target::new(device.clone(), &rows), &runtime, &clock)?;
     device.overhead = Overhead::fit(&fitted);
     let saved = Saved::open(&folder)?;
@@ -135,7 +148,7 @@ fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Spa
     saved.remove()?;
     let target = Target::new(device, &rows);
     let again = old.map(|old| within_ten_percent(&old, &target));
-    summary(common, &folder, &target, kernels, [Some(repeat), again], pinned)
+    summary(common, &folder, &target, kernels, [Some(repeat), again])
 }
 
 /// Measures every kernel in every round, from where an interrupted profile left off.
@@ -143,31 +156,33 @@ fn measured_rows(
     folder: &Path,
     session: &Session,
     (kernels, device): (&Kernels, &Device),
-    runtime: &Runtime,
+    (runtime, effort): (&Runtime, Effort),
     clock: &dyn Clock,
 ) -> Result<Vec<Row>> {
     let mut saved = Saved::open(folder)?;
     let all = kernels.measured.len() * ROUNDS;
+    let in_round = |round: usize| kernels.measured.iter().filter(|kernel| saved.has(round, kernel)).count();
+    let there: usize = (0..ROUNDS).map(in_round).sum();
     let left_out = match kernels.left_out {
         0 => String::new(),
         count => format!("; {count} others are left to the regression"),
     };
-    // The least time a kernel, and as much again to load its two models.
-    let about = Effort::default().least.mul_f64(2.0 * all.saturating_sub(saved.count()) as f64);
+    // The least time a kernel, and the time to load its two models.
+    let about = effort.least.mul_f64(1.3 * (all - there) as f64);
     session.say(&format!(
         "cost: {} kernels in {ROUNDS} rounds{left_out}, about {:.0} min; {} of {all} measured already",
         kernels.measured.len(),
         (about.as_secs_f64() / 60.0).max(1.0),
-        saved.count(),
+        there,
     ));
-    let progress = Progress::new("kernels", (all - saved.count()) as u64, session.quiet);
+    let progress = Progress::new("kernels", (all - there) as u64, session.quiet);
     for round in 0..ROUNDS {
         for kernel in &kernels.measured {
             if saved.has(round, kernel) {
                 continue;
             }
             session.check_interrupt("what is measured is saved; the same command goes on")?;
-            let row = KernelModels::of(kernel, device)?.time(kernel, runtime, clock, Effort::default())?;
+            let row = KernelModels::of(kernel, device)?.time(kernel, runtime, clock, effort)?;
             saved.append(round, row)?;
             progress.step(1);
         }
@@ -186,7 +201,7 @@ fn networks(
     clock: &dyn Clock,
 ) -> Result<Vec<(Features, f64)>> {
     let progress = Progress::new("networks", (spaces.len() * args.networks) as u64, session.quiet);
-    let effort = Effort { least: Duration::from_millis(150), ..Effort::default() };
+    let effort = Effort { least: 4 * args.effort().least, ..Effort::default() };
     let mut found = Vec::new();
     for (space, name) in spaces.iter().zip(&target.device.spaces) {
         for drawn in fitted(space, name, args.networks)? {
@@ -217,7 +232,9 @@ fn agreement(rounds: &[Vec<Row>]) -> f64 {
 fn within_ten_percent(old: &Target, new: &Target) -> f64 {
     let ratios: Vec<f64> = new
         .measured()
-        .filter_map(|(kernel, us)| old.kernel_us(kernel).ok().filter(|(_, measured)| *measured).map(|(before, _)| us / before))
+        .filter_map(|(kernel, us)| {
+            old.kernel_us(kernel).ok().filter(|(_, measured)| *measured).map(|(before, _)| us / before)
+        })
         .collect();
     ratios.iter().filter(|ratio| (*ratio - 1.0).abs() <= 0.1).count() as f64 / ratios.len().max(1) as f64
 }
@@ -237,12 +254,11 @@ fn summary(
     target: &Target,
     kernels: &Kernels,
     [repeat, again]: [Option<f64>; 2],
-    pinned: bool,
 ) -> Result<()> {
     let (device, error) = (&target.device, target.leave_one_out());
     if common.json {
         let found = json!({
-            "table": folder, "kernels": kernels.measured.len(), "left_out": kernels.left_out, "pinned": pinned,
+            "table": folder, "kernels": kernels.measured.len(), "left_out": kernels.left_out,
             "rounds_within_10_percent": repeat, "repeat_within_10_percent": again,
             "estimate_median_error": error, "overhead": device.overhead,
         });
@@ -267,7 +283,10 @@ fn summary(
 }
 
 fn collect(csv: &Path, args: &ProfileArgs, common: &Common) -> Result<()> {
-    let folder = common.out.clone().ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/pixel4"))?;
+    let folder = common
+        .out
+        .clone()
+        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/pixel4"))?;
     let name = args.name.clone().ok_or_else(|| Error::missing_option("--name", "the device's name"))?;
     if folder.join("kernels.csv").exists() && !common.force {
         return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force replaces it"));

@@ -157,7 +157,8 @@ mod tests {
             space("[\"float32\", \"int8\"]", "weight_granularity: Group(2)"),
         ];
         for space in spaces {
-            let every: Vec<Costs> = all(&space).iter().map(|genome| costs(&space, &Pricing::default(), genome)).collect();
+            let every: Vec<Costs> =
+                all(&space).iter().map(|genome| costs(&space, &Pricing::default(), genome)).collect();
             for metric in Metric::all().filter(|metric| *metric != Metric::LatencyMs) {
                 let values: Vec<f64> = every.iter().filter_map(|costs| metric.of(costs)).collect();
                 let (low, high) = feasible_range(&space, &Pricing::default(), metric).unwrap();

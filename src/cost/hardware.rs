@@ -76,7 +76,8 @@ impl Hardware {
         let rows = LayerCost::rows(network, Convention::Full);
         let total: f64 = rows.iter().map(|row| row.macs as f64).sum();
         let mean = |each: &dyn Fn(&LayerCost) -> Option<f64>| {
-            let sum: Option<f64> = rows.iter().filter(|row| row.macs > 0).map(|row| Some(each(row)? * row.macs as f64)).sum();
+            let sum: Option<f64> =
+                rows.iter().filter(|row| row.macs > 0).map(|row| Some(each(row)? * row.macs as f64)).sum();
             sum.map(|sum| sum / total.max(1.0))
         };
         let gates = |row: &LayerCost| {

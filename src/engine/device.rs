@@ -13,7 +13,7 @@ use crate::cost::latency::Target;
 use crate::cost::{Constraint, Convention, Metric, Pricing};
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
-use crate::profile::{Effort, network_ms, pin_thread, processor};
+use crate::profile::{Effort, network_ms, pinned, processor};
 use crate::progress::Progress;
 use crate::search::WallClock;
 use crate::space::Space;
@@ -140,7 +140,9 @@ pub(super) fn measured_front<'a>(
     mut rows: Vec<&'a Row>,
     choose: impl Fn(&[&'a Row]) -> Result<Vec<&'a Row>>,
 ) -> Result<(Vec<&'a Row>, Measured)> {
-    let Some((target, runtime)) = measurable(pricing, session) else { return Ok((choose(&rows)?, Measured::default())) };
+    let Some((target, runtime)) = measurable(pricing, session) else {
+        return Ok((choose(&rows)?, Measured::default()));
+    };
     let mut known = Measured::load(&Measured::path(folder))?;
     let limit = limit(&settings.constraints);
     let mut slow = 0;
@@ -158,7 +160,8 @@ pub(super) fn measured_front<'a>(
         slow += too_slow.len();
         if rows.len() == before {
             if let (Some(limit), 1..) = (limit, slow) {
-                session.say(&format!("{slow} candidates that were predicted within {limit} measured above it: left out"));
+                session
+                    .say(&format!("{slow} candidates that were predicted within {limit} measured above it: left out"));
             }
             return Ok((front, known));
         }
@@ -194,24 +197,18 @@ fn measure(
     let progress = Progress::new("measure", (rows.len() * ROUNDS) as u64, session.quiet);
     let clock = WallClock::start();
     let effort = Effort { least: Duration::from_millis(80), ..Effort::default() };
-    // On a thread of its own: pinned to one core, which the rest of the run is not.
-    let times = std::thread::scope(|scope| {
-        let work = || {
-            pin_thread();
-            let mut times = vec![Vec::new(); rows.len()];
-            for _ in 0..ROUNDS {
-                for (row, times) in rows.iter().zip(&mut times) {
-                    session.check_interrupt("`bitfront resume` continues")?;
-                    let network = space.network(&row.genome.0);
-                    times.push(network_ms(runtime, &network, &target.device, &clock, effort)?);
-                    progress.step(1);
-                }
+    let times = pinned(|| {
+        let mut times = vec![Vec::new(); rows.len()];
+        for _ in 0..ROUNDS {
+            for (row, times) in rows.iter().zip(&mut times) {
+                session.check_interrupt("`bitfront resume` continues")?;
+                let network = space.network(&row.genome.0);
+                times.push(network_ms(runtime, &network, &target.device, &clock, effort)?);
+                progress.step(1);
             }
-            Ok(times)
-        };
-        let done = scope.spawn(work).join();
-        done.unwrap_or_else(|_| Err(Error::Failed("the measuring thread ended early".into())))
-    })?;
+        }
+        Ok::<Vec<Vec<f64>>, Error>(times)
+    })??;
     progress.finish();
     Ok(rows.iter().zip(times).filter_map(|(row, times)| Some((row.id, median(&times)?))).collect())
 }

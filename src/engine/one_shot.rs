@@ -113,7 +113,8 @@ pub(super) fn run_one_shot(
         let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.largest_networks(), device);
         Box::new(of) as WeightsOf<'_>
     };
-    let summary = finish(settings, folder, session, (space, pricing), images, &history.rows, &weights, "all targets trained")?;
+    let summary =
+        finish(settings, folder, session, (space, pricing), images, &history.rows, &weights, "all targets trained")?;
     for member in &summary.front {
         let to = folder.front_folder().join(format!("{}.safetensors", member.row.id));
         std::fs::copy(job_snapshot(folder, member.row.id), &to).map_err(|error| Error::io(&to, error))?;

@@ -269,7 +269,8 @@ impl Work<'_> {
         evaluations: usize,
     ) -> Result<StopReason> {
         let settings = self.settings;
-        let recorded = records(&history.rows, status, (self.space, self.pricing), settings.objective, &settings.constraints);
+        let recorded =
+            records(&history.rows, status, (self.space, self.pricing), settings.objective, &settings.constraints);
         let offset = history.rows.iter().find(|row| row.status == status).map_or(history.rows.len(), |row| row.id);
         let progress = Progress::new(label, (evaluations.saturating_sub(recorded.len())) as u64, self.session.quiet);
         let mut evaluator = self.evaluator(&progress);

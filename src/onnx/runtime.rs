@@ -86,7 +86,8 @@ impl Runtime {
         let bytes = std::fs::read(library()).unwrap_or_default();
         let at = bytes.windows(MARK.len()).position(|window| window == MARK).map(|at| at + MARK.len());
         let digits = at.into_iter().flat_map(|at| bytes[at..].iter().take(16));
-        let version: String = digits.map(|&byte| byte as char).take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let version: String =
+            digits.map(|&byte| byte as char).take_while(|c| c.is_ascii_digit() || *c == '.').collect();
         format!("onnxruntime {version}").trim_end().to_owned()
     }
 

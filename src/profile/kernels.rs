@@ -82,7 +82,8 @@ impl Found<'_> {
         // Every tensor that can be narrow, there and back.
         let sources = (0..network.layers.len()).map(Source::Layer).chain([Source::Input]);
         for source in sources {
-            let scores = matches!(source, Source::Layer(at) if matches!(network.layers[at].op, Op::AttentionScores { .. }));
+            let scores =
+                matches!(source, Source::Layer(at) if matches!(network.layers[at].op, Op::AttentionScores { .. }));
             let of_tokens = scores || network.shape(source).is_tokens();
             let narrow = network.point(source).is_some_and(|point| !point.is_by_token()) && !of_tokens;
             let int8 = Format::Int(8);
@@ -146,9 +147,8 @@ mod tests {
         assert_eq!(kernels.left_out, 0);
         let distinct: HashSet<Kernel> = kernels.measured.iter().copied().collect();
         assert_eq!(distinct.len(), kernels.measured.len());
-        let convolutions = |format: Format| {
-            kernels.measured.iter().filter(|k| k.op == KernelOp::Conv && k.a_format == format).count()
-        };
+        let convolutions =
+            |format: Format| kernels.measured.iter().filter(|k| k.op == KernelOp::Conv && k.a_format == format).count();
         // Stem, a 3x3 of each of four stages, 3 strided ones, 3 projections; those before a sum have no ReLU.
         assert_eq!(convolutions(Format::Float32), convolutions(Format::Int(8)));
         assert_eq!(convolutions(Format::Float32), 1 + 2 * 4 + 3 + 3);

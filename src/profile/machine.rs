@@ -1,5 +1,7 @@
 //! This machine: its processor, and keeping to one core of it.
 
+use crate::error::{Error, Result};
+
 /// Name of this processor, with what matters to integer kernels.
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -15,8 +17,17 @@ pub fn processor() -> String {
     best.map_or(name.clone(), |(_, words)| format!("{name}, {words}"))
 }
 
-/// Keeps this thread on one core, the last one: the first serves interrupts on many machines.
-pub fn pin_thread() -> bool {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    cores.last().is_some_and(|core| core_affinity::set_for_current(*core))
+/// Does `work` on a thread of its own that stays on one core, the last one: the first serves interrupts on many machines. Where the
+/// system has no such thing it runs on any.
+///
+/// # Errors
+/// The thread ended early.
+pub fn pinned<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
+    let on_its_core = || {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let _ = cores.last().map(|core| core_affinity::set_for_current(*core));
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(on_its_core).join())
+        .map_err(|_| Error::Failed("the measuring thread ended early".into()))
 }

@@ -49,12 +49,14 @@ impl KernelModels {
             }
             if kernel.op == KernelOp::ConvDequantized {
                 // All that follows is float32.
-                let narrow = with.weighted().iter().position(|&index| with.layers[index].name == KERNEL).unwrap_or(0) + 1;
+                let narrow =
+                    with.weighted().iter().position(|&index| with.layers[index].name == KERNEL).unwrap_or(0) + 1;
                 in_format(&mut with, &[vec![kernel.a_format; narrow], vec![Format::Float32]].concat());
             }
             return Ok(Self { with, without });
         }
-        let (mut with, mut without) = (passage(kernel.input()).map_err(wrong)?, passage(kernel.input()).map_err(wrong)?);
+        let (mut with, mut without) =
+            (passage(kernel.input()).map_err(wrong)?, passage(kernel.input()).map_err(wrong)?);
         // The layer behind the tensor decides its format. One with narrow weights and a float32 result reads it in float32.
         let made = usize::from(with.layers[0].name == BEFORE);
         let narrow = kernel.a_format != Format::Float32;
@@ -155,4 +157,3 @@ pub fn network_ms(
     let [times, _] = paired(clock, effort, &mut || opened.run(), &mut idle)?;
     Ok(times.median_us / 1e3)
 }
-

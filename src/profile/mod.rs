@@ -10,7 +10,7 @@ mod timing;
 
 pub use emit::emit;
 pub use kernels::{Kernels, MOST_KERNELS, kernels_of};
-pub use machine::{pin_thread, processor};
+pub use machine::{pinned, processor};
 pub use measure::{KernelModels, network_ms, network_session};
 pub use networks::{Drawn, Mix, distinct, fitted};
 pub use rounds::{ROUNDS, Saved, combined};

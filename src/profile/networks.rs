@@ -59,7 +59,9 @@ pub(super) fn models_of(space: &Space) -> Vec<ModelSpec> {
             .into_iter()
             .map(|depth| ModelSpec { model: ModelName::SmallResnet { depth }, ..own.clone() })
             .collect(),
-        ModelName::Vit { .. } => (2..=6).step_by(2).map(|depth| ModelSpec { depth: Some(depth), ..own.clone() }).collect(),
+        ModelName::Vit { .. } => {
+            (2..=6).step_by(2).map(|depth| ModelSpec { depth: Some(depth), ..own.clone() }).collect()
+        }
         _ => return vec![own],
     };
     let wider = |spec: &ModelSpec| WIDTHS.map(|factor| ModelSpec { width: spec.width * factor, ..spec.clone() });

@@ -50,11 +50,6 @@ impl Saved {
         self.rounds[round].iter().any(|row| row.kernel == *kernel)
     }
 
-    /// Number of measurements.
-    pub fn count(&self) -> usize {
-        self.rounds.iter().map(Vec::len).sum()
-    }
-
     /// Appends a measurement, in one write.
     ///
     /// # Errors

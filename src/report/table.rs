@@ -26,7 +26,16 @@ pub fn table(front: &Front) -> String {
         .set_style(TableComponent::MiddleHeaderIntersections, '─')
         .set_header(row(
             front,
-            ["front", "test\ntop-1", "val\ntop-1", &front.cost, "ms\nmeasured", "size_mb", "w/a bits", "nearest uniform"],
+            [
+                "front",
+                "test\ntop-1",
+                "val\ntop-1",
+                &front.cost,
+                "ms\nmeasured",
+                "size_mb",
+                "w/a bits",
+                "nearest uniform",
+            ],
         ));
     // A front without a knee (a cost of zero has no logarithm) is still worth showing.
     let knee = front.knee().ok().flatten();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 mod checkpoint;
 mod cifar10;
 mod evaluation;
+mod latency;
 mod network;
 mod search;
 

@@ -2,7 +2,9 @@
 
 mod demo;
 mod joint;
+mod latency;
 mod one_shot;
+mod predict;
 mod search;
 mod step;
 
@@ -34,6 +36,14 @@ pub enum BenchCommand {
     /// Operators and formats searched together, against formats alone and operators at int8 alone
     #[command(after_help = "Example:\n  bitfront bench joint --seeds 3 --write results/joint.md")]
     Joint(joint::JointArgs),
+    /// Searches under latency limits, their fronts measured again
+    #[command(
+        after_help = "Example:\n  bitfront bench latency --target latency_tables/epyc-avx2 --write results/latency.md"
+    )]
+    Latency(latency::LatencyBenchArgs),
+    /// Latency predictions a second
+    #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
+    Predict(predict::PredictArgs),
     /// Time and memory of a training step in each format, against float32
     #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
     Step(step::StepArgs),
@@ -49,6 +59,8 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
+        BenchCommand::Latency(options) => latency::run(options, common),
+        BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
 }

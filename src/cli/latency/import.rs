@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Common;
 use crate::cli::common::print;
-use crate::cli::profile::write;
+use crate::cli::profile::{command, write};
 use crate::cost::latency::{Columns, Device, Kind, Overhead, Target, import};
 use crate::error::{Error, Result};
 use crate::formats::Format;
@@ -31,8 +31,8 @@ pub enum Unit {
   bitfront latency import v100.csv --name V100 --runtime TensorRT --kind gpu --unit ms \\
       --column op=type --column c_in=cin --column c_out=cout --column kernel=k \\
       --time float32=fp32_ms --time float16=fp16_ms --time int8=int8_ms \\
-      --op Regular=conv --op Depthwise=depthwise --keep elt_fused=0 --keep batch=1 --act relu \\
-      --out latency_tables/v100")]
+      --op Regular=conv --op Depthwise=depthwise --keep elt_fused=0 --keep batch=1 \\
+      --not-counted add,max_pool,global_avg_pool,linear,transition --out latency_tables/v100")]
 pub struct ImportArgs {
     /// The file
     #[arg(value_name = "CSV")]
@@ -61,9 +61,12 @@ pub struct ImportArgs {
     /// Take only rows with this value in a column
     #[arg(long, value_name = "COLUMN=VALUE")]
     pub keep: Vec<String>,
-    /// Activation of all rows, where no column says it
+    /// Activation of all rows, where no column says it [default: the times hold for every activation]
     #[arg(long)]
     pub act: Option<String>,
+    /// Operators that were not measured and count as nothing
+    #[arg(long, value_delimiter = ',', value_name = "OPS")]
+    pub not_counted: Vec<String>,
     /// What a format that was not measured is computed in [default: int2 to int7 in int8, else float32]
     #[arg(long, value_name = "FORMAT=FORMAT")]
     pub falls_back: Vec<String>,
@@ -87,7 +90,10 @@ const OURS: [&str; 10] = ["op", "c_in", "c_out", "h", "w", "kernel", "stride", "
 /// # Errors
 /// A mapping that fits nothing, or a damaged file.
 pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
-    let folder = common.out.clone().ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/v100"))?;
+    let folder = common
+        .out
+        .clone()
+        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/v100"))?;
     if folder.join("kernels.csv").exists() && !common.force {
         return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force replaces it"));
     }
@@ -96,7 +102,10 @@ pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
         return Err(Error::unknown_name("--column", stray, OURS));
     }
     let formats = |option: &str, texts: &[String]| {
-        pairs(option, texts)?.into_iter().map(|(format, rest)| Ok((format.parse::<Format>()?, rest))).collect::<Result<Vec<_>>>()
+        pairs(option, texts)?
+            .into_iter()
+            .map(|(format, rest)| Ok((format.parse::<Format>()?, rest)))
+            .collect::<Result<Vec<_>>>()
     };
     let times = formats("--time", &args.time)?;
     let unit_us = match args.unit {
@@ -108,7 +117,8 @@ pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
     let computes: Vec<Format> = times.iter().map(|(format, _)| *format).collect();
     let act = args.act.as_deref().map(Act::named).transpose()?;
     let (ops, keep) = (pairs("--op", &args.op)?, pairs("--keep", &args.keep)?);
-    let table = import(&args.csv, &Columns { names, times, ops, keep, unit_us, act })?;
+    let columns = Columns { names: names.clone(), times, ops, keep, unit_us, act };
+    let table = import(&args.csv, &columns)?;
     let mut falls_back = Device::usual_fallback(&computes);
     for (format, other) in formats("--falls-back", &args.falls_back)? {
         falls_back.insert(format, other.parse()?);
@@ -120,14 +130,18 @@ pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
         threads: 1,
         batch: table.rows[0].batch,
         date: "not said".to_owned(),
-        command: std::env::args().collect(),
+        command: command(),
         computes,
         falls_back,
+        not_counted: args.not_counted.iter().map(|op| op.parse()).collect::<Result<Vec<_>>>()?,
+        any_act: act.is_none() && !names.iter().any(|(ours, _)| ours == "act"),
         spaces: Vec::new(),
         left_out: 0,
         overhead: Overhead::default(),
     };
     write(&folder, &device, &table.rows)?;
     let target = Target::load(&folder)?;
-    print(&format!("{}: {} kernels of {}", folder.display(), table.rows.len(), target.device.device))
+    let uncounted: Vec<String> = target.device.not_counted.iter().map(ToString::to_string).collect();
+    let note = if uncounted.is_empty() { String::new() } else { format!("; not counted: {}", uncounted.join(", ")) };
+    print(&format!("{}: {} kernels of {}{note}", folder.display(), table.rows.len(), target.device.device))
 }

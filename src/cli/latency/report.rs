@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::atomic::write_atomically;
 use crate::cli::Common;
 use crate::cli::common::{print, write_result};
+use crate::cli::profile::command;
 use crate::cost::latency::{Gain, Gains, Part, SIDES, Target, WIDTHS, class_name, gains};
 use crate::error::{Error, Result};
 use crate::formats::Format;
@@ -60,15 +61,15 @@ pub(super) fn run(args: &ReportArgs, common: &Common) -> Result<()> {
         write_atomically(path, |out| out.write_all(svg.as_bytes()))?;
     }
     let (operators, cells) = (by_operator(&gains), by_width(&gains));
-    let text = format!("{}\n\n{operators}\n{cells}\n{}", heading(&target, args, all), verdict(&gains, args.format));
+    let by_map = "Median gain by the rows of the map; channels: of the narrower side.";
+    let (heading, verdict) = (heading(&target, args, all), verdict(&gains, args.format));
+    let text = format!("{heading}\n\n{operators}\n{by_map}\n\n{cells}\n{verdict}");
     if args.write.is_some() {
-        let command = std::env::args().skip(1).fold("bitfront".to_owned(), |line, word| line + " " + &word);
+        let command = command().join(" ");
         write_result(args.write.as_deref(), &format!("# What {} gains\n\n`{command}`\n\n{text}\n", args.format))?;
     }
     if common.json {
-        let gain = |gain: &Gain| {
-            json!({ "kernels": gain.kernels, "median": gain.median, "p10": gain.p10, "p90": gain.p90, "slower": gain.slower })
-        };
+        let gain = |gain: &Gain| json!({ "kernels": gain.kernels, "median": gain.median, "p10": gain.p10, "p90": gain.p90, "slower": gain.slower });
         let parts: Vec<_> =
             gains.parts.iter().map(|(part, found)| json!({ "operator": part.name, "gain": gain(found) })).collect();
         let found = json!({ "device": target.device.device, "format": args.format.name(), "against": args.against.name(),
@@ -117,15 +118,15 @@ fn heat_rows(gains: &Gains) -> Vec<HeatRow> {
     keys.dedup();
     for (part, width) in keys {
         let cell = |side| gains.cells.get(&(part.clone(), width, side)).map(|gain| gain.median);
-        let name = format!("{}, {} channels", part.name, class_name(width, &WIDTHS));
+        let name = format!("{}, {}", part.name, class_name(width, &WIDTHS));
         rows.push((name, (0..=SIDES.len()).map(cell).collect()));
     }
     rows
 }
 
 fn by_width(gains: &Gains) -> String {
-    let header: Vec<String> = (0..=SIDES.len()).map(|at| format!("{} px", class_name(at, &SIDES))).collect();
-    let header: Vec<&str> = std::iter::once("median gain").chain(header.iter().map(String::as_str)).collect();
+    let header: Vec<String> = (0..=SIDES.len()).map(|at| class_name(at, &SIDES)).collect();
+    let header: Vec<&str> = std::iter::once("operator, channels").chain(header.iter().map(String::as_str)).collect();
     let cell = |gain: &Option<f64>| gain.map_or(String::new(), |gain| format!("{gain:.2}x"));
     let rows = heat_rows(gains);
     let rows: Vec<Vec<String>> =

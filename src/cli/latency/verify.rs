@@ -8,10 +8,11 @@ use serde_json::json;
 
 use crate::cli::Common;
 use crate::cli::common::{print, write_result};
+use crate::cli::profile::command;
 use crate::cost::latency::Target;
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
-use crate::profile::{Drawn, Effort, Mix, distinct, fitted, network_session, paired};
+use crate::profile::{Drawn, Effort, Mix, distinct, fitted, network_session, paired, pinned};
 use crate::progress::Progress;
 use crate::report::markdown_table;
 use crate::report::scatter;
@@ -68,23 +69,24 @@ pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<()> {
     if args.n == 0 {
         return Err(Error::bad_value("-n", args.n, "must be 1 or more"));
     }
-    let (mut rows, mut points, mut found) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tables, mut points, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for path in &args.space {
         let space = Space::new(SpaceFile::load(path)?)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let seen = networks(&target, &runtime, &space, (&name, args.n), common, &session)?;
+        let seen = pinned(|| networks(&target, &runtime, &space, (&name, args.n), common, &session))??;
+        let mut rows = Vec::new();
         for mix in [None, Some(Mix::Float32), Some(Mix::Narrow), Some(Mix::Mixed)] {
             let some: Vec<&Seen> = seen.iter().filter(|network| mix.is_none_or(|mix| network.mix == mix)).collect();
             if !some.is_empty() {
-                rows.push(row(&name, mix, &some));
+                rows.push(row(mix, &some));
             }
         }
+        tables.push(format!("**{name}**\n\n{}", markdown_table(&HEADER, &rows)));
         let group: Vec<(f64, f64)> = seen.iter().map(|network| (network.measured, network.predicted)).collect();
         points.push((name.clone(), group));
         found.push(summary(&name, &seen));
     }
-    let header = ["space", "formats", "n", "<=5%", "<=10%", "<=15%", "rmspe", "bias", "spearman", "estimated"];
-    let table = markdown_table(&header, &rows);
+    let table = tables.join("\n");
     if let Some(path) = &args.write {
         let picture = path.with_extension("svg");
         let svg = scatter("measured (ms)", "predicted (ms)", &points)?;
@@ -96,7 +98,7 @@ pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<()> {
             device.runtime,
             device.threads,
             device.batch,
-            std::env::args().skip(1).fold("bitfront".to_owned(), |line, word| line + " " + &word),
+            command().join(" "),
             picture.file_name().unwrap_or_default().to_string_lossy(),
         );
         write_result(Some(path), &text)?;
@@ -137,7 +139,10 @@ fn networks(
     let seen = |(drawn, times): (&Drawn, &Vec<f64>)| {
         let prediction = target.predict(&drawn.network)?;
         let measured = median(times).unwrap_or_default();
-        common.detail(&format!("{name} {}: predicted {:.3} ms, measured {measured:.3} ms", drawn.mix, prediction.latency_ms));
+        common.detail(&format!(
+            "{name} {}: predicted {:.3} ms, measured {measured:.3} ms",
+            drawn.mix, prediction.latency_ms
+        ));
         Ok(Seen { mix: drawn.mix, predicted: prediction.latency_ms, measured, estimated: prediction.estimated })
     };
     drawn.iter().zip(&times).map(seen).collect()
@@ -153,10 +158,14 @@ fn figures(seen: &[&Seen]) -> ([f64; 3], f64, f64, Option<f64>) {
     ([0.05, 0.1, 0.15].map(within), rmspe, bias, spearman(&pairs))
 }
 
-fn row(name: &str, mix: Option<Mix>, seen: &[&Seen]) -> Vec<String> {
+/// Share of networks within 5, 10 and 15 %, root of the mean squared and mean relative error, rank correlation, share of the
+/// time that comes from kernels that were not measured.
+const HEADER: [&str; 9] = ["formats", "n", "<=5%", "<=10%", "<=15%", "rmspe", "bias", "spearman", "estimated"];
+
+fn row(mix: Option<Mix>, seen: &[&Seen]) -> Vec<String> {
     let (within, rmspe, bias, rank) = figures(seen);
     let estimated = mean(&seen.iter().map(|network| network.estimated).collect::<Vec<f64>>()).unwrap_or_default();
-    let mut cells = vec![name.to_owned(), mix.map_or("all".to_owned(), |mix| mix.to_string()), seen.len().to_string()];
+    let mut cells = vec![mix.map_or("all".to_owned(), |mix| mix.to_string()), seen.len().to_string()];
     cells.extend(within.map(|share| format!("{:.0}%", 100.0 * share)));
     cells.push(format!("{:.1}%", 100.0 * rmspe));
     cells.push(format!("{:+.1}%", 100.0 * bias));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Overhead;
+use super::{KernelOp, Overhead};
 use crate::formats::Format;
 
 /// CPU or GPU.
@@ -39,6 +39,12 @@ pub struct Device {
     pub computes: Vec<Format>,
     /// What every other format is computed in; float32 where none is named.
     pub falls_back: BTreeMap<Format, Format>,
+    /// Operators that the table does not price, because they were not measured: they count as nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_counted: Vec<KernelOp>,
+    /// Whether the times hold for every activation.
+    #[serde(default)]
+    pub any_act: bool,
     /// The search spaces whose kernels are in the table, and whether all of them are or a sample.
     #[serde(default)]
     pub spaces: Vec<String>,
@@ -54,6 +60,7 @@ impl Device {
     /// The format that the device computes a format in.
     pub fn computed(&self, format: Format) -> Format {
         let signed = match format {
+            Format::Float32 => return format,
             Format::Uint(bits) => Format::Int(bits),
             other => other,
         };
@@ -85,6 +92,8 @@ impl Device {
             command: vec![],
             falls_back: Self::usual_fallback(&computes),
             computes,
+            not_counted: vec![],
+            any_act: false,
             spaces: vec![],
             left_out: 0,
             overhead: Overhead::default(),

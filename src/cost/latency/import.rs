@@ -5,8 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{Kernel, KernelOp, Row, Table};
-use crate::error::{Error, Result};
 use crate::error::nearest;
+use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::network::Act;
 use crate::stats::median;
@@ -39,57 +39,22 @@ pub fn import(path: &Path, columns: &Columns) -> Result<Table> {
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| bad(path, 1, error))?;
     let header = reader.headers().map_err(|error| bad(path, 1, error))?.clone();
-    let place = |name: &str| header.iter().position(|column| column == name);
-    let theirs = |ours: &str| {
-        let named = columns.names.iter().find(|(name, _)| name == ours).map(|(_, column)| column.as_str());
-        place(named.unwrap_or(ours)).ok_or_else(|| missing(path, named.unwrap_or(ours), &header))
-    };
-    let sizes = ["c_in", "c_out", "h", "w", "kernel", "stride"].map(theirs);
-    let [c_in, c_out, h, w, kernel, stride] = sizes;
-    let sizes = [c_in?, c_out?, h?, w?, kernel?, stride?];
-    let optional = |ours: &str| theirs(ours).ok();
-    let (op, groups, batch, act) = (optional("op"), optional("groups"), optional("batch"), optional("act"));
-    let known = |name: &str| place(name).ok_or_else(|| missing(path, name, &header));
-    let times = columns.times.iter().map(|(format, name)| Ok((*format, known(name)?))).collect::<Result<Vec<_>>>()?;
-    let keep = columns.keep.iter().map(|(name, value)| Ok((known(name)?, value))).collect::<Result<Vec<_>>>()?;
+    let places = Places::find(path, &header, columns)?;
     let mut found: HashMap<Kernel, Vec<f64>> = HashMap::new();
-    let (mut order, mut batches) = (Vec::new(), 1);
+    let (mut order, mut batch) = (Vec::new(), 1);
     for (at, record) in reader.records().enumerate() {
-        let line = at + 2;
-        let record = record.map_err(|error| bad(path, line, error))?;
-        let field = |column: usize| record.get(column).unwrap_or_default();
-        if keep.iter().any(|(column, value)| field(*column) != value.as_str()) {
+        let record = record.map_err(|error| bad(path, at + 2, error))?;
+        let line = Line { path, number: at + 2, header: &header, record: &record };
+        if places.keep.iter().any(|(column, value)| line.field(*column) != value) {
             continue;
         }
-        let size = |column: usize| number::<usize>(path, line, &header[column], field(column));
-        let [c_in, c_out, h, w, kernel, stride] = sizes.map(size);
-        let (c_in, c_out) = (c_in?, c_out?);
-        let (op, depthwise) = operator(path, line, op.map_or("conv", field), &columns.ops)?;
-        let groups = match groups {
-            Some(column) => size(column)?,
-            None if depthwise => c_in,
-            None => 1,
-        };
-        let act = match act {
-            Some(column) => Act::named(field(column)).map_err(|error| bad(path, line, error))?,
-            None => columns.act.unwrap_or(Act::None),
-        };
-        batches = batch.map_or(Ok(1), size)?;
-        let (h, w, kernel, stride) = (h?, w?, kernel?, stride?);
-        for &(format, column) in &times {
-            if field(column).is_empty() {
-                continue;
-            }
-            let time = number::<f64>(path, line, &header[column], field(column))? * columns.unit_us;
-            if !(time > 0.0 && time.is_finite()) {
-                return Err(bad(path, line, format!("{} `{}`: must be above 0", &header[column], field(column))));
-            }
-            let kernel = Kernel { op, c_in, c_out, h, w, kernel, stride, groups, act, w_format: format, a_format: format };
+        batch = places.batch.map_or(Ok(1), |column| line.number(column))?;
+        for (kernel, us) in line.times(&places, columns)? {
             let known = found.entry(kernel).or_default();
             if known.is_empty() {
                 order.push(kernel);
             }
-            known.push(time);
+            known.push(us);
         }
     }
     if order.is_empty() {
@@ -98,9 +63,98 @@ pub fn import(path: &Path, columns: &Columns) -> Result<Table> {
     let row = |kernel: Kernel| {
         let times = &found[&kernel];
         let us = median(times).unwrap_or_default();
-        Row { kernel, batch: batches, runs: times.len(), median_us: us, p10_us: us, p90_us: us, mad_us: 0.0 }
+        Row { kernel, batch, runs: times.len(), median_us: us, p10_us: us, p90_us: us, mad_us: 0.0 }
     };
     Ok(Table { rows: order.into_iter().map(row).collect() })
+}
+
+/// Where the columns stand.
+struct Places {
+    /// `c_in, c_out, h, w, kernel, stride`.
+    sizes: [usize; 6],
+    op: Option<usize>,
+    groups: Option<usize>,
+    act: Option<usize>,
+    batch: Option<usize>,
+    times: Vec<(Format, usize)>,
+    keep: Vec<(usize, String)>,
+}
+
+impl Places {
+    fn find(path: &Path, header: &csv::StringRecord, columns: &Columns) -> Result<Self> {
+        let place =
+            |name: &str| header.iter().position(|column| column == name).ok_or_else(|| missing(path, name, header));
+        let ours = |ours: &str| {
+            let named = columns.names.iter().find(|(name, _)| name == ours).map(|(_, column)| column.as_str());
+            place(named.unwrap_or(ours))
+        };
+        let optional = |name: &str| {
+            let named = columns.names.iter().any(|(ours, _)| ours == name);
+            if named { ours(name).map(Some) } else { Ok(ours(name).ok()) }
+        };
+        Ok(Self {
+            sizes: [ours("c_in")?, ours("c_out")?, ours("h")?, ours("w")?, ours("kernel")?, ours("stride")?],
+            op: optional("op")?,
+            groups: optional("groups")?,
+            act: optional("act")?,
+            batch: optional("batch")?,
+            times: columns.times.iter().map(|(format, name)| Ok((*format, place(name)?))).collect::<Result<_>>()?,
+            keep: columns.keep.iter().map(|(name, value)| Ok((place(name)?, value.clone()))).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// A row of the file.
+struct Line<'a> {
+    path: &'a Path,
+    number: usize,
+    header: &'a csv::StringRecord,
+    record: &'a csv::StringRecord,
+}
+
+impl Line<'_> {
+    fn field(&self, column: usize) -> &str {
+        self.record.get(column).unwrap_or_default()
+    }
+
+    fn number<T: FromStr>(&self, column: usize) -> Result<T> {
+        let (name, field) = (&self.header[column], self.field(column));
+        field.parse().map_err(|_| self.bad(format!("{name} `{field}`: is no number")))
+    }
+
+    fn bad(&self, what: impl std::fmt::Display) -> Error {
+        bad(self.path, self.number, what)
+    }
+
+    /// The row's kernel in every format that it was measured in, with the time in microseconds.
+    fn times(&self, places: &Places, columns: &Columns) -> Result<Vec<(Kernel, f64)>> {
+        let mut sizes = [0; 6];
+        for (size, column) in sizes.iter_mut().zip(places.sizes) {
+            *size = self.number(column)?;
+        }
+        let [c_in, c_out, h, w, kernel, stride] = sizes;
+        let (op, depthwise) =
+            operator(self.path, self.number, places.op.map_or("conv", |op| self.field(op)), &columns.ops)?;
+        let groups = match places.groups {
+            Some(column) => self.number(column)?,
+            None if depthwise => c_in,
+            None => 1,
+        };
+        let act = match places.act {
+            Some(column) => Act::named(self.field(column)).map_err(|error| self.bad(error))?,
+            None => columns.act.unwrap_or(Act::None),
+        };
+        let mut times = Vec::new();
+        for &(format, column) in places.times.iter().filter(|(_, column)| !self.field(*column).is_empty()) {
+            let us = self.number::<f64>(column)? * columns.unit_us;
+            if !(us > 0.0 && us.is_finite()) {
+                return Err(self.bad(format!("{} `{}`: must be above 0", &self.header[column], self.field(column))));
+            }
+            let (w_format, a_format) = (format, format);
+            times.push((Kernel { op, c_in, c_out, h, w, kernel, stride, groups, act, w_format, a_format }, us));
+        }
+        Ok(times)
+    }
 }
 
 fn operator(path: &Path, line: usize, name: &str, ops: &[(String, String)]) -> Result<(KernelOp, bool)> {
@@ -110,10 +164,6 @@ fn operator(path: &Path, line: usize, name: &str, ops: &[(String, String)]) -> R
     }
     let found = ours.parse().map_err(|error| bad(path, line, format!("{error}; --op {name}=OURS names it")))?;
     Ok((found, false))
-}
-
-fn number<T: FromStr>(path: &Path, line: usize, column: &str, field: &str) -> Result<T> {
-    field.parse().map_err(|_| bad(path, line, format!("{column} `{field}`: is no number")))
 }
 
 fn bad(path: &Path, line: usize, what: impl std::fmt::Display) -> Error {

@@ -157,7 +157,9 @@ impl Kernel {
         let Self { c_in, c_out, kernel, stride, groups, .. } = *self;
         let padding = if kernel % 2 == 1 { kernel / 2 } else { 0 };
         Some(match self.op {
-            KernelOp::Conv | KernelOp::ConvDequantized => Op::Conv(Conv { c_in, c_out, kernel, stride, padding, extra_end: 0, groups }),
+            KernelOp::Conv | KernelOp::ConvDequantized => {
+                Op::Conv(Conv { c_in, c_out, kernel, stride, padding, extra_end: 0, groups })
+            }
             KernelOp::Linear => Op::Linear { c_in, c_out },
             KernelOp::Add => Op::Add,
             KernelOp::Gate => Op::Gate,
@@ -198,7 +200,9 @@ impl Kernel {
             KernelOp::Linear => [c_in * c_out * places, read, c_out * places, c_in * c_out],
             KernelOp::MaxPool => [c_in * left * window, read, written, 0.0],
             KernelOp::GlobalAvgPool => [0.0, read, c_out, 0.0],
-            KernelOp::Attention => [2.0 * places * places * c_out, read, c_out * places, self.groups as f64 * places * places],
+            KernelOp::Attention => {
+                [2.0 * places * places * c_out, read, c_out * places, self.groups as f64 * places * places]
+            }
             KernelOp::ClassToken => [0.0, 0.0, c_out, 0.0],
             _ => [0.0, read, written, 0.0],
         }

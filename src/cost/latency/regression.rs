@@ -87,7 +87,8 @@ impl Regression {
         near.truncate(NEIGHBOURS);
         // The log of the ratio, weighed by nearness.
         let weighed = near.iter().map(|(distance, ratio)| (1.0 / (distance + 1e-2), ratio.max(1e-6).ln()));
-        let (weights, logs) = weighed.fold((0.0, 0.0), |(sum, logs), (weight, log)| (sum + weight, logs + weight * log));
+        let (weights, logs) =
+            weighed.fold((0.0, 0.0), |(sum, logs), (weight, log)| (sum + weight, logs + weight * log));
         base(kernel) * if weights > 0.0 { (logs / weights).exp() } else { 1.0 }
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Kernel, KernelOp};
-use crate::error::{Error, Result};
 use crate::error::nearest;
+use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::network::Act;
 
@@ -63,8 +63,23 @@ fn read_act<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Act, D::E
 
 /// The columns.
 const COLUMNS: [&str; 17] = [
-    "op", "c_in", "c_out", "h", "w", "kernel", "stride", "groups", "act", "w_format", "a_format", "batch", "runs",
-    "median_us", "p10_us", "p90_us", "mad_us",
+    "op",
+    "c_in",
+    "c_out",
+    "h",
+    "w",
+    "kernel",
+    "stride",
+    "groups",
+    "act",
+    "w_format",
+    "a_format",
+    "batch",
+    "runs",
+    "median_us",
+    "p10_us",
+    "p90_us",
+    "mad_us",
 ];
 
 /// An hour in microseconds: no kernel takes that long, a column in nanoseconds may seem to.
@@ -75,8 +90,23 @@ impl From<&Row> for Line {
         let Kernel { op, c_in, c_out, h, w, kernel, stride, groups, act, w_format, a_format } = row.kernel;
         let Row { batch, runs, median_us, p10_us, p90_us, mad_us, .. } = *row;
         Self {
-            op, c_in, c_out, h, w, kernel, stride, groups, act, w_format, a_format, batch, runs, median_us, p10_us,
-            p90_us, mad_us,
+            op,
+            c_in,
+            c_out,
+            h,
+            w,
+            kernel,
+            stride,
+            groups,
+            act,
+            w_format,
+            a_format,
+            batch,
+            runs,
+            median_us,
+            p10_us,
+            p90_us,
+            mad_us,
         }
     }
 }
@@ -102,7 +132,10 @@ impl Row {
             return Some(format!("mad_us `{}`: must be a number of microseconds, 0 or more", self.mad_us));
         }
         if self.p10_us > self.median_us * 1.001 || self.p90_us < self.median_us * 0.999 {
-            return Some(format!("p10_us, median_us, p90_us `{}, {}, {}`: must not fall", self.p10_us, self.median_us, self.p90_us));
+            return Some(format!(
+                "p10_us, median_us, p90_us `{}, {}, {}`: must not fall",
+                self.p10_us, self.median_us, self.p90_us
+            ));
         }
         let sizes = [self.kernel.c_in, self.kernel.c_out, self.kernel.h, self.kernel.w, self.batch];
         sizes.contains(&0).then(|| "c_in, c_out, h, w and batch must be above 0".to_owned())
@@ -171,7 +204,9 @@ impl Table {
 /// Refuses a file without all columns; a column in another unit is named.
 fn check_header(path: &Path, reader: &mut csv::Reader<&[u8]>) -> Result<()> {
     let header = reader.headers().map_err(|error| Error::bad_file(path, error.to_string()))?;
-    let Some(missing) = COLUMNS.iter().find(|column| !header.iter().any(|name| name == **column)) else { return Ok(()) };
+    let Some(missing) = COLUMNS.iter().find(|column| !header.iter().any(|name| name == **column)) else {
+        return Ok(());
+    };
     let stem = missing.strip_suffix("_us");
     let other_unit = stem.and_then(|stem| {
         header.iter().find(|name| name.strip_prefix(stem).is_some_and(|unit| ["_ms", "_ns", "_s", ""].contains(&unit)))
@@ -191,8 +226,9 @@ fn explained(error: &csv::Error) -> String {
     let line = error.position().map_or(0, csv::Position::line);
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => {
-            let column = err.field().and_then(|field| COLUMNS.get(field as usize)).copied().unwrap_or("a column");
-            format!("line {line}: {column}: {}", err.kind())
+            let column = err.field().and_then(|field| COLUMNS.get(field as usize));
+            let column = column.map_or_else(String::new, |column| format!("{column}: "));
+            format!("line {line}: {column}{}", err.kind())
         }
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("line {line}: {len} fields where {expected_len} are expected; is the file cut off?")
@@ -205,7 +241,8 @@ fn explained(error: &csv::Error) -> String {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "op,c_in,c_out,h,w,kernel,stride,groups,act,w_format,a_format,batch,runs,median_us,p10_us,p90_us,mad_us";
+    const HEADER: &str =
+        "op,c_in,c_out,h,w,kernel,stride,groups,act,w_format,a_format,batch,runs,median_us,p10_us,p90_us,mad_us";
     const LINE: &str = "conv,16,32,14,14,3,2,1,relu,int8,int8,1,50,20.5,19,23,0.5";
 
     fn parse(text: &str) -> Result<Table> {
@@ -230,8 +267,8 @@ mod tests {
             (text(&other.replace("20.5", "-20.5")), "line 3: median_us `-20.5`"),
             (text(&other.replace("20.5", "NaN")), "line 3: median_us `NaN`"),
             (text(&other.replace("20.5", "x")), "line 3: median_us: "),
-            (text(&other.replace("int8", "int9")), "line 3: w_format: "),
-            (text(&other.replace("conv", "convolution")), "line 3: op: "),
+            (text(&other.replace("int8", "int9")), "line 3: format `int9`"),
+            (text(&other.replace("conv", "convolution")), "line 3: op `convolution`"),
             (text(&other.replace(",19,", ",22,")), "line 3: p10_us, median_us, p90_us"),
             (text("conv,16,32,14"), "line 3: 4 fields where 17"),
             (text(LINE), "line 3: conv 16->32 on 14x14 kernel 3 stride 2 relu int8 is in the table twice"),

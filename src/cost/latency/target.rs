@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
+use rustc_hash::FxHashMap;
+
 use super::regression::Regression;
 use super::{Device, Features, Kernel, KernelOp, Row, Table, Way, walk};
 use crate::error::{Error, Result};
 use crate::formats::Format;
-use crate::network::Network;
+use crate::network::{Act, Network};
 use crate::ron_text;
 use crate::stats::quantile;
 
@@ -24,10 +26,10 @@ fn group(kernel: &Kernel) -> Group {
 pub struct Target {
     /// The device.
     pub device: Device,
-    times: HashMap<Kernel, f64>,
+    times: FxHashMap<Kernel, f64>,
     models: HashMap<Group, Regression>,
     /// Estimates made so far.
-    estimated: RwLock<HashMap<Kernel, f64>>,
+    estimated: RwLock<FxHashMap<Kernel, f64>>,
 }
 
 /// A predicted time.
@@ -51,9 +53,14 @@ impl Target {
         for (at, row) in table.rows.iter().enumerate() {
             let bad = |what: String| Err(Error::bad_file(&path, format!("line {}: {what}", at + 2)));
             let computes = |format: Format| device.computes.contains(&format);
-            if let Some(format) = [row.kernel.w_format, row.kernel.a_format].into_iter().find(|format| !computes(*format)) {
+            if let Some(format) =
+                [row.kernel.w_format, row.kernel.a_format].into_iter().find(|format| !computes(*format))
+            {
                 let known: Vec<&str> = device.computes.iter().map(|format| format.name()).collect();
-                return bad(format!("format {format}, which device.ron does not list: it computes {}", known.join(", ")));
+                return bad(format!(
+                    "format {format}, which device.ron does not list: it computes {}",
+                    known.join(", ")
+                ));
             }
             if row.batch != device.batch {
                 return bad(format!("batch {}, but device.ron says {}", row.batch, device.batch));
@@ -64,7 +71,7 @@ impl Target {
 
     /// A device and its measured kernels.
     pub fn new(device: Device, rows: &[Row]) -> Self {
-        let times: HashMap<Kernel, f64> = rows.iter().map(|row| (row.kernel, row.median_us)).collect();
+        let times: FxHashMap<Kernel, f64> = rows.iter().map(|row| (row.kernel, row.median_us)).collect();
         let mut groups: HashMap<Group, Vec<(Kernel, f64)>> = HashMap::new();
         for row in rows {
             groups.entry(group(&row.kernel)).or_default().push((row.kernel, row.median_us));
@@ -73,11 +80,15 @@ impl Target {
         Self { device, times, models, estimated: RwLock::default() }
     }
 
-    /// Time of a kernel in microseconds, and whether it was measured.
+    /// Time of a kernel in microseconds, and whether it was measured; nothing for operators that the device does not count.
     ///
     /// # Errors
     /// The table has no kernel of that operator in those formats; it is named.
     pub fn kernel_us(&self, kernel: &Kernel) -> Result<(f64, bool)> {
+        if self.device.not_counted.contains(&kernel.op) {
+            return Ok((0.0, true));
+        }
+        let kernel = &Kernel { act: if self.device.any_act { Act::None } else { kernel.act }, ..*kernel };
         if let Some(us) = self.times.get(kernel) {
             return Ok((*us, true));
         }

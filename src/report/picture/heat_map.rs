@@ -27,7 +27,9 @@ pub fn heat_map(title: &str, columns_title: &str, columns: &[String], rows: &[He
     if rows.is_empty() || columns.is_empty() {
         return Err(Error::bad_value("rows to draw", "none", "expected at least one"));
     }
-    if let Some(wrong) = rows.iter().flat_map(|(_, cells)| cells).flatten().find(|ratio| !(**ratio > 0.0)) {
+    if let Some(wrong) =
+        rows.iter().flat_map(|(_, cells)| cells).flatten().find(|ratio| ratio.is_nan() || **ratio <= 0.0)
+    {
         return Err(Error::bad_value("ratio to draw", wrong, "expected numbers above 0"));
     }
     let size = (LEFT + CELL.0 * columns.len() as i32 + 24, TOP + CELL.1 * rows.len() as i32 + 24);
@@ -90,7 +92,10 @@ mod tests {
             let RGBAColor(r, g, b, _) = color(ratio);
             (r, g, b)
         };
-        assert_eq!((rgb(1.0), rgb(4.0), rgb(9.0), rgb(0.25)), ((255, 255, 255), (0, 114, 178), (0, 114, 178), (213, 94, 0)));
+        assert_eq!(
+            (rgb(1.0), rgb(4.0), rgb(9.0), rgb(0.25)),
+            ((255, 255, 255), (0, 114, 178), (0, 114, 178), (213, 94, 0))
+        );
     }
 
     #[test]
