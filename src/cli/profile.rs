@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Common;
 use super::common::print;
+use super::latency::compare::{ratios, within};
 use crate::atomic::write_atomically;
 use crate::cost::latency::{Device, Features, Kernel, Kind, Overhead, Row, Table, Target};
 use crate::engine::Session;
@@ -147,7 +148,7 @@ fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Spa
     write(&folder, &device, &rows)?;
     saved.remove()?;
     let target = Target::new(device, &rows);
-    let again = old.map(|old| within_ten_percent(&old, &target));
+    let again = old.map(|old| within(&ratios(&old, &target), 0.1));
     summary(common, &folder, &target, kernels, [Some(repeat), again])
 }
 
@@ -226,17 +227,6 @@ fn agreement(rounds: &[Vec<Row>]) -> f64 {
         times.iter().all(|us| (us / centre - 1.0).abs() <= 0.1)
     };
     times.values().filter(agrees).count() as f64 / times.len().max(1) as f64
-}
-
-/// Share of the kernels of both tables whose times differ by at most 10 %.
-fn within_ten_percent(old: &Target, new: &Target) -> f64 {
-    let ratios: Vec<f64> = new
-        .measured()
-        .filter_map(|(kernel, us)| {
-            old.kernel_us(kernel).ok().filter(|(_, measured)| *measured).map(|(before, _)| us / before)
-        })
-        .collect();
-    ratios.iter().filter(|ratio| (*ratio - 1.0).abs() <= 0.1).count() as f64 / ratios.len().max(1) as f64
 }
 
 /// Writes both files of a table.

@@ -1,5 +1,6 @@
 //! `bitfront latency`: is a table to be trusted, what does it say, and tables from times measured elsewhere.
 
+pub(super) mod compare;
 mod import;
 mod report;
 mod verify;
@@ -22,6 +23,8 @@ pub struct LatencyArgs {
 pub enum What {
     /// Predict and measure random networks
     Verify(verify::VerifyArgs),
+    /// Compare the times of two tables
+    Compare(compare::CompareArgs),
     /// What narrow formats gain, by operator, width and map
     Report(report::ReportArgs),
     /// Make a table from a CSV of times measured elsewhere
@@ -33,7 +36,7 @@ impl LatencyArgs {
     pub(super) fn takes(&self) -> (bool, bool) {
         match self.what {
             What::Verify(_) => (false, true),
-            What::Report(_) => (false, false),
+            What::Report(_) | What::Compare(_) => (false, false),
             What::Import(_) => (true, false),
         }
     }
@@ -46,6 +49,7 @@ impl LatencyArgs {
 pub fn run(args: &LatencyArgs, common: &Common) -> Result<()> {
     match &args.what {
         What::Verify(args) => verify::run(args, common),
+        What::Compare(args) => compare::run(args, common),
         What::Report(args) => report::run(args, common),
         What::Import(args) => import::run(args, common),
     }
