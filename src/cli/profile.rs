@@ -17,8 +17,8 @@ use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::onnx::Runtime;
-use crate::profile::{Effort, KernelModels, Kernels, MOST_KERNELS, ROUNDS, Saved};
-use crate::profile::{combined, emit, fitted, kernels_of, network_ms, pinned, processor};
+use crate::profile::{Effort, Kernels, MOST_KERNELS, ROUNDS, Saved};
+use crate::profile::{combined, emit, fitted, kernel_time, kernels_of, network_ms, pinned, processor};
 use crate::progress::Progress;
 use crate::ron_text;
 use crate::search::{Clock, WallClock};
@@ -183,7 +183,7 @@ fn measured_rows(
                 continue;
             }
             session.check_interrupt("what is measured is saved; the same command goes on")?;
-            let row = KernelModels::of(kernel, device)?.time(kernel, runtime, clock, effort)?;
+            let row = kernel_time(kernel, device, runtime, clock, effort)?;
             saved.append(round, row)?;
             progress.step(1);
         }

@@ -19,11 +19,12 @@ use super::finish::finish;
 use super::history::csv_text;
 use super::plan::Pace;
 use super::plan::spoken;
-use super::repair::fits;
+use super::repair::Limits;
 use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use super::violation;
 use super::workers::on_one_thread;
 use crate::cost::Constraint;
 use crate::cost::Pricing;
@@ -201,10 +202,10 @@ impl OneShotRun<'_> {
         let moved = policy.argmax().0.iter().zip(&chosen.0).filter(|(a, b)| a != b).count();
         let mut order = policy.by_certainty();
         order.reverse();
-        let met = |genome: &Genome| fits(self.space, self.pricing, &self.settings.constraints, genome);
-        let genome = self.space.narrowed(&chosen, &order, met).ok_or_else(|| {
+        let limits = Limits::new(self.space, self.pricing, &self.settings.constraints);
+        let genome = limits.inside(&chosen, &order).ok_or_else(|| {
             Error::Infeasible(format!(
-                "target {share}: not even the narrowest formats and smallest operators meet every limit"
+                "target {share}: neither the narrowest formats and smallest operators nor the fastest meet every limit"
             ))
         })?;
         let repaired = genome != chosen;
@@ -269,7 +270,7 @@ impl OneShotRun<'_> {
         let row = Row {
             id,
             status: found.status,
-            feasible: fits(self.space, self.pricing, &self.settings.constraints, &found.genome),
+            feasible: violation(&self.settings.constraints, &self.pricing.costs(&network)) <= 0.0,
             top1: score.top1,
             loss: Some(score.loss),
             wall_s: (self.session.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,

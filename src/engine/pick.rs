@@ -120,7 +120,7 @@ fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested
         }
         Pick::Best(limit) => {
             let costs = |member: &Tested| Costs {
-                latency_ms: member.row.latency_ms,
+                latency_ms: member.latency_meas_ms.or(member.row.latency_ms),
                 ..Costs::of(&space.network(&member.row.genome.0), Convention::Full)
             };
             let within = run.front.iter().filter(|member| limit.violation(&costs(member)) <= 0.0);

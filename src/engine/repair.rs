@@ -17,49 +17,59 @@ use crate::space::Space;
 
 use super::violation;
 
+/// A space's hard limits and the ways inside.
+pub(super) struct Limits<'a> {
+    space: &'a Space,
+    pricing: &'a Pricing,
+    constraints: &'a [Constraint],
+    /// The fastest network, where latency is limited.
+    fastest: Option<Genome>,
+}
+
+impl<'a> Limits<'a> {
+    pub(super) fn new(space: &'a Space, pricing: &'a Pricing, constraints: &'a [Constraint]) -> Self {
+        let limited = constraints.iter().any(|constraint| constraint.metric == Metric::LatencyMs);
+        let fastest = limited.then(|| Genome(space.canonical(&cheapest(space, pricing, Metric::LatencyMs))));
+        Self { space, pricing, constraints, fastest }
+    }
+
+    /// The fastest network, where latency is limited.
+    pub(super) fn fastest(&self) -> Option<Genome> {
+        self.fastest.clone()
+    }
+
+    /// Whether a genome's network meets every limit.
+    pub(super) fn fits(&self, genome: &Genome) -> bool {
+        self.meets(self.constraints, genome)
+    }
+
+    fn meets(&self, constraints: &[Constraint], genome: &Genome) -> bool {
+        constraints.is_empty() || violation(constraints, &self.pricing.costs(&self.space.network(&genome.0))) <= 0.0
+    }
+
+    /// The genome moved inside the limits, one decision at a time in the order of `order`: those that fall with bits and sizes by
+    /// narrowing, then latency by taking the fastest network's choices. `None` where that is not enough.
+    pub(super) fn inside(&self, genome: &Genome, order: &[usize]) -> Option<Genome> {
+        let of_latency = |limit: &&Constraint| limit.metric == Metric::LatencyMs;
+        let others: Vec<Constraint> = self.constraints.iter().filter(|limit| !of_latency(limit)).copied().collect();
+        let mut genome = self.space.narrowed(genome, order, |genome| self.meets(&others, genome))?;
+        for (&at, fastest) in order.iter().zip(std::iter::repeat(self.fastest.as_ref())) {
+            if self.fits(&genome) {
+                break;
+            }
+            genome.0[at] = fastest?.0[at];
+        }
+        self.fits(&genome).then_some(genome)
+    }
+}
+
 /// An algorithm whose proposals are repaired. Costs are known without evaluating, so no evaluation is spent on a
 /// network that could never be chosen.
 pub(super) struct Repaired<'a> {
     /// The algorithm that proposes.
     pub(super) inner: &'a mut dyn Algorithm,
-    /// The space.
-    pub(super) space: &'a Space,
-    /// Prices of its networks.
-    pub(super) pricing: &'a Pricing,
-    /// Hard limits.
-    pub(super) constraints: &'a [Constraint],
-    /// The fastest network, where latency is limited.
-    pub(super) fastest: Option<Genome>,
-}
-
-/// The fastest network of a space, where latency is limited.
-pub(super) fn fastest(space: &Space, pricing: &Pricing, constraints: &[Constraint]) -> Option<Genome> {
-    let limited = constraints.iter().any(|constraint| constraint.metric == Metric::LatencyMs);
-    limited.then(|| Genome(space.canonical(&cheapest(space, pricing, Metric::LatencyMs))))
-}
-
-/// Whether a genome's network meets every hard limit.
-pub(super) fn fits(space: &Space, pricing: &Pricing, constraints: &[Constraint], genome: &Genome) -> bool {
-    constraints.is_empty() || violation(constraints, &pricing.costs(&space.network(&genome.0))) <= 0.0
-}
-
-impl Repaired<'_> {
-    /// The genome moved inside the limits: those that fall with bits and sizes by narrowing, then latency by taking the fastest
-    /// network's choices, one at a time in the order of `order`.
-    fn repaired(&self, genome: &Genome, order: &[usize]) -> Option<Genome> {
-        let others: Vec<Constraint> =
-            self.constraints.iter().filter(|limit| limit.metric != Metric::LatencyMs).copied().collect();
-        let met = |limits: &[Constraint], genome: &Genome| fits(self.space, self.pricing, limits, genome);
-        let mut genome = self.space.narrowed(genome, order, |genome| met(&others, genome))?;
-        let Some(fastest) = &self.fastest else { return Some(genome) };
-        for &at in order {
-            if met(self.constraints, &genome) {
-                break;
-            }
-            genome.0[at] = fastest.0[at];
-        }
-        Some(genome)
-    }
+    /// Where its proposals must lie.
+    pub(super) limits: &'a Limits<'a>,
 }
 
 impl Algorithm for Repaired<'_> {
@@ -69,13 +79,14 @@ impl Algorithm for Repaired<'_> {
 
     fn ask(&mut self, rng: &mut ChaCha8Rng) -> Vec<Proposal> {
         let mut proposals = self.inner.ask(rng);
-        let mut order: Vec<usize> = (0..self.space.decisions().len()).collect();
+        let space = self.limits.space;
+        let mut order: Vec<usize> = (0..space.decisions().len()).collect();
         for proposal in &mut proposals {
             order.shuffle(rng);
-            if let Some(genome) = self.repaired(&proposal.genome, &order) {
+            if let Some(genome) = self.limits.inside(&proposal.genome, &order) {
                 proposal.genome = genome;
             }
-            proposal.genome = Genome(self.space.canonical(&proposal.genome.0));
+            proposal.genome = Genome(space.canonical(&proposal.genome.0));
         }
         proposals
     }

@@ -21,9 +21,8 @@ use super::one_shot::run_one_shot;
 use super::plan::Pace;
 use super::plan::spoken;
 use super::records;
+use super::repair::Limits;
 use super::repair::Repaired;
-use super::repair::fastest;
-use super::repair::fits;
 use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
@@ -95,7 +94,9 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
     }
     state_cost(settings, session, &space, &images, &history)?;
     let weights = shared_weights(settings, folder, session, &space, &images)?;
-    let mut work = Work { settings, session, space: &space, pricing: &pricing, images: &images, weights: &weights };
+    let limits = Limits::new(&space, &pricing, &settings.constraints);
+    let mut work =
+        Work { settings, session, space: &space, pricing: &pricing, limits, images: &images, weights: &weights };
     let stop = work.searched(&mut history)?;
     work.uniforms(&mut history)?;
     if settings.random_baseline {
@@ -205,6 +206,7 @@ struct Work<'a> {
     session: &'a Session,
     space: &'a Space,
     pricing: &'a Pricing,
+    limits: Limits<'a>,
     images: &'a RunImages,
     weights: &'a Weights,
 }
@@ -241,10 +243,8 @@ impl Work<'_> {
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
             Algorithm::Nsga2 | Algorithm::Fliqs => {
-                let limits = &self.settings.constraints;
                 let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
-                let first = first.chain(fastest(self.space, self.pricing, limits));
-                let first = first.filter(|genome| fits(self.space, self.pricing, limits, genome));
+                let first = first.chain(self.limits.fastest()).filter(|genome| self.limits.fits(genome));
                 let mut first: Vec<Genome> = first.collect();
                 first.dedup();
                 Box::new(Nsga2::new(choices, self.settings.population)?.starting_with(first)?)
@@ -283,9 +283,7 @@ impl Work<'_> {
             started: self.session.started,
             seed: settings.seed,
         };
-        let (space, pricing, constraints) = (self.space, self.pricing, settings.constraints.as_slice());
-        let fastest = fastest(space, pricing, constraints);
-        let mut inside = Repaired { inner: algorithm, space, pricing, constraints, fastest };
+        let mut inside = Repaired { inner: algorithm, limits: &self.limits };
         let clock = WallClock(self.session.started);
         let run = Run {
             seed: Seed::new(settings.seed).child(label),

@@ -17,7 +17,7 @@ const CHANNELS_READ: usize = 4;
 pub const BEFORE: &str = "before";
 
 /// Name of the layer that is timed.
-pub const KERNEL: &str = "kernel";
+const KERNEL: &str = "kernel";
 
 /// Channels behind the convolution that reads one pixel, and logits.
 const CHANNELS_LEFT: usize = 8;

@@ -21,7 +21,7 @@ mod tf_form;
 mod transform;
 mod vit;
 
-pub use in_context::{BEFORE, InContext, KERNEL, in_context, passage};
+pub use in_context::{BEFORE, InContext, in_context, passage};
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
 pub use operators::{BlockKind, Operators, Stage};
 pub(crate) use operators::{check_expansion, check_kernel, check_width};

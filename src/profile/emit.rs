@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::measure::{KernelModels, bytes};
+use super::measure::{bytes, kernel_networks};
 use crate::atomic::write_atomically;
 use crate::cost::latency::{Device, Kernel, Row, Table};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub fn emit(kernels: &[Kernel], device: &Device, folder: &Path, step: &mut dyn F
     let mut written: HashMap<[u8; 32], String> = HashMap::new();
     let mut list = String::new();
     for (at, kernel) in kernels.iter().enumerate() {
-        let pair = KernelModels::of(kernel, device)?;
+        let pair = kernel_networks(kernel, device)?;
         let mut names = Vec::new();
         for (model, what) in [(&pair.with, "with"), (&pair.without, "without")] {
             let bytes = bytes(model)?;

@@ -149,9 +149,10 @@ mod tests {
         assert_eq!(distinct.len(), kernels.measured.len());
         let convolutions =
             |format: Format| kernels.measured.iter().filter(|k| k.op == KernelOp::Conv && k.a_format == format).count();
-        // Stem, a 3x3 of each of four stages, 3 strided ones, 3 projections; those before a sum have no ReLU.
+        // Stem, two 3x3 of each of four stages (those before a sum have no ReLU), 3 strided ones, 4 projections (stage 1 has
+        // one too in TensorFlow's form).
         assert_eq!(convolutions(Format::Float32), convolutions(Format::Int(8)));
-        assert_eq!(convolutions(Format::Float32), 1 + 2 * 4 + 3 + 3);
+        assert_eq!(convolutions(Format::Float32), 1 + 2 * 4 + 3 + 4);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::cost::latency::{Device, Kernel, KernelOp, Row, as_computed};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::formats::QuantSpec;
-use crate::network::{BEFORE, InContext, KERNEL, Network, Shape, in_context, passage};
+use crate::network::{BEFORE, InContext, Network, Shape, in_context, passage};
 use crate::onnx::{Dialect, Runtime, Session, model};
 use crate::search::Clock;
 use crate::seed::Seed;
@@ -16,65 +16,48 @@ use crate::stored::StoredNetwork;
 /// The shortest time a table holds, in microseconds: less is within the noise of a difference.
 const SHORTEST_US: f64 = 0.1;
 
-/// The two models whose difference is a kernel.
-#[derive(Clone, Debug)]
-pub struct KernelModels {
-    /// With the kernel.
-    pub with: Network,
-    /// Without it.
-    pub without: Network,
+/// The two networks whose difference is a kernel, in the formats that the device computes.
+///
+/// # Errors
+/// Sizes that do not fit the operator.
+pub fn kernel_networks(kernel: &Kernel, device: &Device) -> Result<InContext> {
+    let wrong = |error: Error| Error::bad_value("kernel", kernel, error.to_string());
+    let pair = match kernel.operator() {
+        Some(op) => in_context(op, kernel.act, kernel.input(), kernel.c_out),
+        None => passage(kernel.input()).map(|network| InContext { with: network.clone(), without: network }),
+    };
+    let InContext { mut with, mut without } = pair.map_err(wrong)?;
+    let (own, float) = (kernel.a_format, Format::Float32);
+    let before = usize::from(with.layers[0].name == BEFORE);
+    let (formats, plain) = match kernel.op {
+        // The layer behind the tensor decides its format. One with narrow weights and a float32 result reads it in float32.
+        KernelOp::Transition => ([vec![own; before + usize::from(own != float)], vec![kernel.w_format]].concat(), own),
+        // The kernel makes its queries, keys and values narrow itself.
+        KernelOp::Attention => (vec![float, own], float),
+        // All that follows is float32.
+        KernelOp::ConvDequantized => ([vec![own; before + 1], vec![float]].concat(), own),
+        _ => (vec![own], own),
+    };
+    in_format(&mut with, &formats);
+    in_format(&mut without, &[plain]);
+    Ok(InContext { with: as_computed(&with, device), without: as_computed(&without, device) })
 }
 
-impl KernelModels {
-    /// The networks of a kernel in the formats that the device computes.
-    ///
-    /// # Errors
-    /// Sizes that do not fit the operator.
-    pub fn of(kernel: &Kernel, device: &Device) -> Result<Self> {
-        let Self { with, without } = Self::in_formats(kernel)?;
-        Ok(Self { with: as_computed(&with, device), without: as_computed(&without, device) })
-    }
-
-    fn in_formats(kernel: &Kernel) -> Result<Self> {
-        let wrong = |error: Error| Error::bad_value("kernel", kernel, error.to_string());
-        if let Some(op) = kernel.operator() {
-            let InContext { mut with, mut without } =
-                in_context(op, kernel.act, kernel.input(), kernel.c_out).map_err(wrong)?;
-            in_format(&mut with, &[kernel.a_format]);
-            in_format(&mut without, &[kernel.a_format]);
-            if kernel.op == KernelOp::Attention {
-                // The kernel makes its queries, keys and values narrow itself.
-                in_format(&mut with, &[Format::Float32, kernel.a_format]);
-                in_format(&mut without, &[Format::Float32]);
-            }
-            if kernel.op == KernelOp::ConvDequantized {
-                // All that follows is float32.
-                let narrow =
-                    with.weighted().iter().position(|&index| with.layers[index].name == KERNEL).unwrap_or(0) + 1;
-                in_format(&mut with, &[vec![kernel.a_format; narrow], vec![Format::Float32]].concat());
-            }
-            return Ok(Self { with, without });
-        }
-        let (mut with, mut without) =
-            (passage(kernel.input()).map_err(wrong)?, passage(kernel.input()).map_err(wrong)?);
-        // The layer behind the tensor decides its format. One with narrow weights and a float32 result reads it in float32.
-        let made = usize::from(with.layers[0].name == BEFORE);
-        let narrow = kernel.a_format != Format::Float32;
-        let begin = vec![kernel.a_format; made + usize::from(narrow)];
-        in_format(&mut with, &[begin.as_slice(), &[kernel.w_format]].concat());
-        in_format(&mut without, &[kernel.a_format]);
-        Ok(Self { with, without })
-    }
-
-    /// Time of the kernel: that of the network with it less that of the one without.
-    ///
-    /// # Errors
-    /// ONNX Runtime refuses a model or fails.
-    pub fn time(&self, kernel: &Kernel, runtime: &Runtime, clock: &dyn Clock, effort: Effort) -> Result<Row> {
-        let (mut with, mut without) = (opened(runtime, &self.with)?, opened(runtime, &self.without)?);
-        let [all, context] = paired(clock, effort, &mut || with.run(), &mut || without.run())?;
-        Ok(row(kernel, &all, &context))
-    }
+/// Time of a kernel: that of the network with it less that of the one without.
+///
+/// # Errors
+/// ONNX Runtime refuses a model or fails.
+pub fn kernel_time(
+    kernel: &Kernel,
+    device: &Device,
+    runtime: &Runtime,
+    clock: &dyn Clock,
+    effort: Effort,
+) -> Result<Row> {
+    let InContext { with, without } = kernel_networks(kernel, device)?;
+    let (mut with, mut without) = (opened(runtime, &with)?, opened(runtime, &without)?);
+    let [all, context] = paired(clock, effort, &mut || with.run(), &mut || without.run())?;
+    Ok(row(kernel, &all, &context))
 }
 
 /// A table's row from the times with and without a kernel.
