@@ -38,6 +38,7 @@ fn device() -> Device {
     let computes = vec![Format::Float32, Format::Int(8)];
     Device {
         device: "a processor of tests".into(),
+        processor: String::new(),
         kind: Kind::Cpu,
         runtime: "none".into(),
         threads: 1,
@@ -46,6 +47,7 @@ fn device() -> Device {
         command: vec![],
         falls_back: Device::usual_fallback(&computes),
         computes,
+        kernels: 0,
         not_counted: vec![],
         any_act: false,
         spaces: vec![],
@@ -188,6 +190,15 @@ fn a_damaged_table_is_named_with_its_line() {
     assert!(cost(&changed(1, lines[1].replace("float32", "float16"))).contains("line 2: format float16"));
     assert!(cost(&sound.replace("median_us", "median_ms")).contains("microseconds"));
     assert!(cost("").contains("kernels.csv"));
+    assert!(cost(&sound.replace(",3,1,1,relu,", ",3,0,1,relu,")).contains("do not fit"));
+    // Cut off at the end of a line, told by the count in device.ron.
+    let counted = Device { kernels: lines.len() - 1, ..device() };
+    std::fs::write(table.join("device.ron"), ron_text::text(&counted).unwrap()).unwrap();
+    assert!(cost(&(lines[..lines.len() - 1].join("\n") + "\n")).contains("cut off"));
+    let overhead = Overhead { call_us: f64::NAN, ..Overhead::default() };
+    std::fs::write(table.join("device.ron"), ron_text::text(&Device { overhead, ..device() }).unwrap()).unwrap();
+    assert!(cost(&sound).contains("overhead.call_us `NaN`"));
+    std::fs::write(table.join("device.ron"), ron_text::text(&device()).unwrap()).unwrap();
     // Without any sum, the first layer that adds is named.
     let without: Vec<&str> = lines.iter().copied().filter(|line| !line.starts_with("add,")).collect();
     let message = cost(&without.join("\n"));
@@ -198,7 +209,7 @@ fn a_damaged_table_is_named_with_its_line() {
 fn a_profile_goes_on_where_it_was_stopped_and_its_table_is_used() {
     let scratch = tempfile::tempdir().unwrap();
     let table = scratch.path().join("here");
-    let line = ["profile", "--space", DEMO, "--most", "48", "--least", "2", "--networks", "2", "--out"];
+    let line = ["profile", "--space", DEMO, "--most", "60", "--least", "2", "--networks", "2", "--out"];
     let line = [&line[..], &[table.to_str().unwrap()]].concat();
     let mut child = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(&line).arg("-q").spawn().unwrap();
     let first = table.join("round1.partial.csv");

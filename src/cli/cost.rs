@@ -8,6 +8,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
 
+use super::common::print;
 use crate::cost::Convention;
 use crate::cost::Costs;
 use crate::cost::Hardware;
@@ -67,7 +68,9 @@ pub struct CostArgs {
 /// # Errors
 /// When a file or value is wrong, or stdout cannot be written.
 pub fn run(args: &CostArgs, json: bool) -> Result<()> {
-    write(args, json, &mut std::io::stdout().lock())
+    let mut text = Vec::new();
+    write(args, json, &mut text)?;
+    print(String::from_utf8_lossy(&text).trim_end())
 }
 
 fn write(args: &CostArgs, json: bool, out: &mut impl Write) -> Result<()> {
@@ -137,10 +140,10 @@ fn network_table(network: &Network, args: &CostArgs, pricing: &Pricing) -> Strin
             table.add_row([metric.name().to_owned(), number(value)]);
         }
     }
-    table.add_row(["codes_mib".to_owned(), number(codes_mib(network))]);
     if let Some(prediction) = pricing.target.as_ref().and_then(|target| target.predict(network).ok()) {
-        table.add_row(["  of it estimated".to_owned(), format!("{:.0} %", 100.0 * prediction.estimated)]);
+        table.add_row(["latency_estimated".to_owned(), format!("{:.0} %", 100.0 * prediction.estimated)]);
     }
+    table.add_row(["codes_mib".to_owned(), number(codes_mib(network))]);
     let Hardware { gates_over_int8, mac_area_um2, train_mcycles, train_kb } = Hardware::of(network);
     let analytic = [("gates_over_int8", gates_over_int8), ("mac_area_um2", mac_area_um2)];
     let training = [("train_mcycles", Some(train_mcycles)), ("train_kb", Some(train_kb))];

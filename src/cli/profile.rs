@@ -74,17 +74,34 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
     if let Some(csv) = &args.collect {
         return collect(csv, args, common);
     }
+    if common.threads.is_some_and(|threads| threads != 1) {
+        return Err(Error::bad_value("--threads", common.thread_count()?, "kernels are timed on one thread"));
+    }
     let spaces = args.space.iter().map(|path| Space::new(SpaceFile::load(path)?)).collect::<Result<Vec<Space>>>()?;
     let device = described(args, "onnxruntime");
-    let kernels = kernels_of(&spaces, &device, args.most.max(1))?;
+    let kernels = kernels_of(&spaces, &device, args.most)?;
     let session = common.session(1, None)?;
     if let Some(folder) = &args.emit {
+        if folder.join("kernels.csv").exists() {
+            if !common.force {
+                return Err(Error::bad_value(
+                    "--emit",
+                    folder.display(),
+                    "holds kernels already; --force replaces them",
+                ));
+            }
+            let models = folder.join("models");
+            std::fs::remove_dir_all(&models).map_err(|source| Error::io(&models, source))?;
+        }
         let progress = Progress::new("emit", kernels.measured.len() as u64, common.quiet);
         emit(&kernels.measured, &device, folder, &mut || {
             progress.step(1);
             session.check_interrupt("nothing was listed")
         })?;
         progress.finish();
+        if common.json {
+            return print(&json!({ "folder": folder, "kernels": kernels.measured.len() }).to_string());
+        }
         let how = "copy the folder to the device, run `python run.py > times.csv` there, then \
                    `bitfront profile --collect times.csv --name NAME --out latency_tables/NAME`";
         return print(&format!("{} kernels in {}; {how}", kernels.measured.len(), folder.display()));
@@ -97,6 +114,7 @@ fn described(args: &ProfileArgs, runtime: &str) -> Device {
     let computes = vec![Format::Float32, Format::Int(8)];
     Device {
         device: args.name.clone().unwrap_or_else(processor),
+        processor: String::new(),
         kind: Kind::Cpu,
         runtime: runtime.to_owned(),
         threads: 1,
@@ -105,6 +123,7 @@ fn described(args: &ProfileArgs, runtime: &str) -> Device {
         command: command(),
         falls_back: Device::usual_fallback(&computes),
         computes,
+        kernels: 0,
         not_counted: Vec::new(),
         any_act: false,
         spaces: args.space.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect(),
@@ -123,19 +142,22 @@ pub(super) fn command() -> Vec<String> {
     std::iter::once("bitfront".to_owned()).chain(std::env::args().skip(1)).collect()
 }
 
-fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Space], kernels: &Kernels) -> Result<()> {
-    let folder = common
-        .out
-        .clone()
-        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/mine"))?;
-    let old = Target::load(&folder).ok();
+/// The folder that `--out` names for a table.
+///
+/// # Errors
+/// It is not named, or holds a table already and `--force` is not given.
+pub(super) fn table_folder(common: &Common) -> Result<PathBuf> {
+    let missing = || Error::missing_option("--out", "the table's folder, such as latency_tables/mine");
+    let folder = common.out.clone().ok_or_else(missing)?;
     if folder.join("kernels.csv").exists() && !common.force {
-        return Err(Error::bad_value(
-            "--out",
-            folder.display(),
-            "holds a latency table already; --force measures it again",
-        ));
+        return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force replaces it"));
     }
+    Ok(folder)
+}
+
+fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Space], kernels: &Kernels) -> Result<()> {
+    let folder = table_folder(common)?;
+    let old = Target::load(&folder).ok();
     std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
     let runtime = Runtime::load()?;
     let clock = WallClock::start();
@@ -143,6 +165,8 @@ fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Spa
     let rows = measured_rows(&folder, session, (kernels, &device), (&runtime, args.effort()), &clock)?;
     let fitted = networks(args, session, spaces, &Target::new(device.clone(), &rows), &runtime, &clock)?;
     device.overhead = Overhead::fit(&fitted);
+    device.kernels = rows.len();
+    device.processor = processor();
     let saved = Saved::open(&folder)?;
     let repeat = agreement(saved.rounds());
     write(&folder, &device, &rows)?;
@@ -273,14 +297,8 @@ fn summary(
 }
 
 fn collect(csv: &Path, args: &ProfileArgs, common: &Common) -> Result<()> {
-    let folder = common
-        .out
-        .clone()
-        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/pixel4"))?;
+    let folder = table_folder(common)?;
     let name = args.name.clone().ok_or_else(|| Error::missing_option("--name", "the device's name"))?;
-    if folder.join("kernels.csv").exists() && !common.force {
-        return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force replaces it"));
-    }
     let table = Table::read(csv)?;
     let mut computes: Vec<Format> = vec![Format::Float32];
     for row in &table.rows {
@@ -291,11 +309,18 @@ fn collect(csv: &Path, args: &ProfileArgs, common: &Common) -> Result<()> {
     let device = Device {
         device: name,
         batch: table.rows[0].batch,
+        kernels: table.rows.len(),
         falls_back: Device::usual_fallback(&computes),
         computes,
         ..described(args, args.runtime.as_deref().unwrap_or("not said"))
     };
+    if let Some(fault) = device.fault() {
+        return Err(Error::bad_value("--name", &device.device, fault));
+    }
     write(&folder, &device, &table.rows)?;
     let target = Target::load(&folder)?;
+    if common.json {
+        return print(&json!({ "table": folder, "kernels": table.rows.len(), "device": device.device }).to_string());
+    }
     print(&format!("{}: {} kernels of {}", folder.display(), table.rows.len(), target.device.device))
 }

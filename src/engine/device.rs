@@ -117,7 +117,13 @@ impl Measured {
         let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
         let mut reader = csv::Reader::from_path(path).map_err(bad)?;
         let rows = reader.deserialize().map(|row| row.map(|row: Measurement| (row.id, row.latency_meas_ms)));
-        Ok(Self { by_id: rows.collect::<csv::Result<_>>().map_err(bad)? })
+        let by_id: BTreeMap<usize, f64> = rows.collect::<csv::Result<_>>().map_err(bad)?;
+        match by_id.iter().find(|(_, ms)| !(ms.is_finite() && **ms > 0.0)) {
+            Some((id, ms)) => {
+                Err(Error::bad_file(path, format!("candidate {id}: latency_meas_ms `{ms}`: must be above 0")))
+            }
+            None => Ok(Self { by_id }),
+        }
     }
 
     fn save(&self, folder: &RunDirectory) -> Result<()> {
@@ -172,7 +178,7 @@ pub(super) fn measured_front<'a>(
 fn measurable(pricing: &Pricing, session: &Session) -> Option<(Arc<Target>, Runtime)> {
     let target = pricing.target.clone()?;
     let here = processor();
-    if target.device.device != here {
+    if !target.device.is(&here) {
         session.say(&format!("not measured: the latency table is of {}, this is {here}", target.device.device));
         return None;
     }

@@ -104,6 +104,24 @@ impl RunDirectory {
         self.0.join("state")
     }
 
+    /// Keeps other processes from working in the folder as long as the result lives; the system frees it with the process.
+    ///
+    /// # Errors
+    /// Another process works in the folder.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.state().join("lock");
+        let io = |error| Error::io(&path, error);
+        fs::create_dir_all(self.state()).map_err(io)?;
+        let file = fs::File::create(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::bad_value("RUN", self.0.display(), "another bitfront is working in this folder"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(io(error)),
+        }
+    }
+
     /// Writes a text file of the run, whole or not at all.
     ///
     /// # Errors
@@ -145,6 +163,16 @@ fn first_free(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_process_works_in_a_folder() {
+        let scratch = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(Some(scratch.path()), "x", false).unwrap();
+        let lock = run.lock().unwrap();
+        assert!(run.lock().unwrap_err().to_string().contains("another bitfront"));
+        drop(lock);
+        assert!(run.lock().is_ok());
+    }
 
     #[test]
     fn a_folder_with_a_run_is_refused_and_force_clears_only_the_runs_files() {

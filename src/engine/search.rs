@@ -79,6 +79,7 @@ pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Res
 /// An interrupt (with the state saved), or whatever a step fails with.
 pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session) -> Result<Summary> {
     settings.check()?;
+    let _lock = folder.lock()?;
     let space = Space::new(settings.space.clone())?;
     let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
     let space = with_classes(space, images.classes(), session)?;

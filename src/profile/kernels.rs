@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::networks::{assign, models_of};
 use crate::cost::latency::{Device, Kernel, KernelOp, Way, walk};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::network::{Network, Op, Source, build};
 use crate::seed::Seed;
@@ -30,7 +30,7 @@ pub struct Kernels {
 /// over their sizes.
 ///
 /// # Errors
-/// A model that cannot be built.
+/// A model that cannot be built; fewer kernels than there are kinds.
 pub fn kernels_of(spaces: &[Space], device: &Device, most: usize) -> Result<Kernels> {
     let mut found = Found { device, seen: HashSet::new(), order: Vec::new() };
     for space in spaces {
@@ -55,8 +55,11 @@ pub fn kernels_of(spaces: &[Space], device: &Device, most: usize) -> Result<Kern
     }
     let relatives = found.order.split_off(own);
     let all = own + relatives.len();
-    let mut measured = sampled(found.order, most);
-    measured.extend(sampled(relatives, most.saturating_sub(own)));
+    let mut measured = sampled(found.order, most)?;
+    if most > own {
+        // Of the others as many as there is room for, or none.
+        measured.extend(sampled(relatives, most - own).unwrap_or_default());
+    }
     Ok(Kernels { left_out: all - measured.len(), measured })
 }
 
@@ -110,23 +113,27 @@ fn stratum(kernel: &Kernel) -> Stratum {
     (op, kernel.is_depthwise(), act.name(), window, stride, w_format, a_format)
 }
 
-fn sampled(all: Vec<Kernel>, most: usize) -> Vec<Kernel> {
+fn sampled(all: Vec<Kernel>, most: usize) -> Result<Vec<Kernel>> {
     if all.len() <= most {
-        return all;
+        return Ok(all);
     }
     let mut strata: BTreeMap<Stratum, Vec<Kernel>> = BTreeMap::new();
     for kernel in &all {
         strata.entry(stratum(kernel)).or_default().push(*kernel);
     }
-    let mut kept = HashSet::new();
+    if strata.len() > most {
+        let least = format!("the spaces have {} kinds of kernels, and one of each is needed", strata.len());
+        return Err(Error::bad_value("--most", most, least));
+    }
+    let (mut kept, kinds) = (HashSet::new(), strata.len());
     for kernels in strata.values_mut() {
         kernels.sort_by_key(|kernel| (kernel.h * kernel.w, kernel.c_in * kernel.c_out, kernel.c_in));
-        let quota = (kernels.len() * most / all.len()).max(1);
+        let quota = 1 + (kernels.len() - 1) * (most - kinds) / (all.len() - kinds);
         // Both ends, and evenly between.
         let place = |at: usize| at * (kernels.len() - 1) / quota.saturating_sub(1).max(1);
         kept.extend((0..quota).map(|at| kernels[place(at)]));
     }
-    all.into_iter().filter(|kernel| kept.contains(kernel)).take(most).collect()
+    Ok(all.into_iter().filter(|kernel| kept.contains(kernel)).collect())
 }
 
 #[cfg(test)]

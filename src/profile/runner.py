@@ -21,15 +21,15 @@ SHORTEST_US = 0.1  # less is within the noise of a difference
 NUMBERS = ["runs", "median_us", "p10_us", "p90_us", "mad_us"]
 
 
-def session(path, threads):
+def session(path):
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def runner(path, threads):
-    opened = session(path, threads)
+def runner(path):
+    opened = session(path)
     image = opened.get_inputs()[0]
     shape = [1] + [int(size) for size in image.shape[1:]]
     pixels = (numpy.arange(numpy.prod(shape)) % 7 / 3 - 1).astype(numpy.float32).reshape(shape)
@@ -64,8 +64,8 @@ def paired(first, second, least_s):
     return [without_outliers(sample) for sample in times]
 
 
-def measured(folder, row, threads, least_s):
-    pair = [runner(os.path.join(folder, row[name]), threads) for name in ("with", "without")]
+def measured(folder, row, least_s):
+    pair = [runner(os.path.join(folder, row[name])) for name in ("with", "without")]
     with_it, without_it = paired(*pair, least_s)
     context = statistics.median(without_it)
     centre = statistics.median(with_it)
@@ -76,18 +76,17 @@ def measured(folder, row, threads, least_s):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--least", type=float, default=0.04, help="seconds for each kernel and round")
     arguments = parser.parse_args()
     folder = os.path.dirname(os.path.abspath(__file__))
     with open(os.path.join(folder, "kernels.csv"), newline="") as listed:
         rows = list(csv.DictReader(listed))
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-arguments.threads :])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
     found = [[] for _ in rows]
     for turn in range(ROUNDS):
         for at, row in enumerate(rows):
-            found[at].append(measured(folder, row, arguments.threads, arguments.least))
+            found[at].append(measured(folder, row, arguments.least))
             if (at + 1) % 50 == 0 or at + 1 == len(rows):
                 print(f"round {turn + 1} of {ROUNDS}: {at + 1} of {len(rows)}", file=sys.stderr)
     columns = [name for name in rows[0] if name not in ("with", "without")]

@@ -19,7 +19,7 @@ fn the_v100_table_imports_and_says_that_int8_is_slower_than_fp16() {
     let table = table.to_str().unwrap();
     let options = "--name V100 --runtime TensorRT --kind gpu --unit ms --column op=type --column c_in=cin --column c_out=cout \
                    --column kernel=k --time float32=fp32_ms --time float16=fp16_ms --time int8=int8_ms --op Regular=conv \
-                   --op Depthwise=depthwise --keep elt_fused=0 --keep batch=1 --not-counted add,max_pool,global_avg_pool,linear,transition";
+                   --op Depthwise=depthwise --keep elt_fused=0 --keep batch=1 --not-counted add,max_pool,global_avg_pool,pad_shortcut,linear,transition";
     let line = [
         &["latency", "import", csv.to_str().unwrap(), "--out", table][..],
         &options.split_whitespace().collect::<Vec<_>>(),

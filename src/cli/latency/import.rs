@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use crate::cli::Common;
 use crate::cli::common::print;
-use crate::cli::profile::{command, write};
-use crate::cost::latency::{Columns, Device, Kind, Overhead, Target, import};
+use crate::cli::profile::{command, table_folder, write};
+use crate::cost::latency::{Columns, Device, KernelOp, Kind, Overhead, Table, Target, import};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::network::Act;
@@ -32,7 +33,7 @@ pub enum Unit {
       --column op=type --column c_in=cin --column c_out=cout --column kernel=k \\
       --time float32=fp32_ms --time float16=fp16_ms --time int8=int8_ms \\
       --op Regular=conv --op Depthwise=depthwise --keep elt_fused=0 --keep batch=1 \\
-      --not-counted add,max_pool,global_avg_pool,linear,transition --out latency_tables/v100")]
+      --not-counted add,max_pool,global_avg_pool,pad_shortcut,linear,transition --out latency_tables/v100")]
 pub struct ImportArgs {
     /// The file
     #[arg(value_name = "CSV")]
@@ -90,23 +91,11 @@ const OURS: [&str; 10] = ["op", "c_in", "c_out", "h", "w", "kernel", "stride", "
 /// # Errors
 /// A mapping that fits nothing, or a damaged file.
 pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
-    let folder = common
-        .out
-        .clone()
-        .ok_or_else(|| Error::missing_option("--out", "the table's folder, such as latency_tables/v100"))?;
-    if folder.join("kernels.csv").exists() && !common.force {
-        return Err(Error::bad_value("--out", folder.display(), "holds a latency table already; --force replaces it"));
-    }
+    let folder = table_folder(common)?;
     let names = pairs("--column", &args.column)?;
     if let Some((stray, _)) = names.iter().find(|(ours, _)| !OURS.contains(&ours.as_str())) {
         return Err(Error::unknown_name("--column", stray, OURS));
     }
-    let formats = |option: &str, texts: &[String]| {
-        pairs(option, texts)?
-            .into_iter()
-            .map(|(format, rest)| Ok((format.parse::<Format>()?, rest)))
-            .collect::<Result<Vec<_>>>()
-    };
     let times = formats("--time", &args.time)?;
     let unit_us = match args.unit {
         Unit::Ns => 1e-3,
@@ -115,16 +104,46 @@ pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
         Unit::S => 1e6,
     };
     let computes: Vec<Format> = times.iter().map(|(format, _)| *format).collect();
+    if let Some(at) = (1..computes.len()).find(|&at| computes[..at].contains(&computes[at])) {
+        return Err(Error::bad_value("--time", computes[at], "is given twice"));
+    }
     let act = args.act.as_deref().map(Act::named).transpose()?;
     let (ops, keep) = (pairs("--op", &args.op)?, pairs("--keep", &args.keep)?);
     let columns = Columns { names: names.clone(), times, ops, keep, unit_us, act };
     let table = import(&args.csv, &columns)?;
+    let any_act = act.is_none() && !names.iter().any(|(ours, _)| ours == "act");
+    let device = device(args, &table, computes, any_act)?;
+    if let Some(fault) = device.fault() {
+        return Err(Error::bad_value("table", "", fault));
+    }
+    write(&folder, &device, &table.rows)?;
+    let target = Target::load(&folder)?;
+    if common.json {
+        return print(&json!({ "table": folder, "kernels": table.rows.len(), "device": args.name }).to_string());
+    }
+    let uncounted: Vec<String> = target.device.not_counted.iter().map(ToString::to_string).collect();
+    let note = if uncounted.is_empty() { String::new() } else { format!("; not counted: {}", uncounted.join(", ")) };
+    print(&format!("{}: {} kernels of {}{note}", folder.display(), table.rows.len(), target.device.device))
+}
+
+/// `FORMAT=SOMETHING`.
+fn formats(option: &str, texts: &[String]) -> Result<Vec<(Format, String)>> {
+    pairs(option, texts)?.into_iter().map(|(format, rest)| Ok((format.parse()?, rest))).collect()
+}
+
+/// What the table says of its device.
+fn device(args: &ImportArgs, table: &Table, computes: Vec<Format>, any_act: bool) -> Result<Device> {
     let mut falls_back = Device::usual_fallback(&computes);
     for (format, other) in formats("--falls-back", &args.falls_back)? {
         falls_back.insert(format, other.parse()?);
     }
-    let device = Device {
+    let not_counted = args.not_counted.iter().map(|op| op.parse()).collect::<Result<Vec<KernelOp>>>()?;
+    if let Some(row) = table.rows.iter().find(|row| not_counted.contains(&row.kernel.op)) {
+        return Err(Error::bad_value("--not-counted", row.kernel.op, "was measured: the file has times for it"));
+    }
+    Ok(Device {
         device: args.name.clone(),
+        processor: String::new(),
         kind: if args.kind == "gpu" { Kind::Gpu } else { Kind::Cpu },
         runtime: args.runtime.clone(),
         threads: 1,
@@ -133,15 +152,11 @@ pub(super) fn run(args: &ImportArgs, common: &Common) -> Result<()> {
         command: command(),
         computes,
         falls_back,
-        not_counted: args.not_counted.iter().map(|op| op.parse()).collect::<Result<Vec<_>>>()?,
-        any_act: act.is_none() && !names.iter().any(|(ours, _)| ours == "act"),
+        kernels: table.rows.len(),
+        not_counted,
+        any_act,
         spaces: Vec::new(),
         left_out: 0,
         overhead: Overhead::default(),
-    };
-    write(&folder, &device, &table.rows)?;
-    let target = Target::load(&folder)?;
-    let uncounted: Vec<String> = target.device.not_counted.iter().map(ToString::to_string).collect();
-    let note = if uncounted.is_empty() { String::new() } else { format!("; not counted: {}", uncounted.join(", ")) };
-    print(&format!("{}: {} kernels of {}{note}", folder.display(), table.rows.len(), target.device.device))
+    })
 }

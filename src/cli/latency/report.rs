@@ -46,7 +46,8 @@ pub(super) fn run(args: &ReportArgs, common: &Common) -> Result<()> {
     for (option, format) in [("--format", args.format), ("--against", args.against)] {
         if !target.device.computes.contains(&format) {
             let known: Vec<&str> = target.device.computes.iter().map(|format| format.name()).collect();
-            return Err(Error::unknown_name(option, format.name(), known));
+            let why = format!("the table has no kernel in it; it has {}", known.join(", "));
+            return Err(Error::bad_value(option, format, why));
         }
     }
     let gains = gains(&target, args.format, args.against);
@@ -140,10 +141,10 @@ fn verdict(gains: &Gains, format: Format) -> String {
         .parts
         .iter()
         .filter(|(_, gain)| gain.median < 1.0)
-        .map(|(part, gain)| format!("{} ({:.2}x)", part.name, gain.median))
+        .map(|(part, gain)| format!("- {} ({:.2}x)", part.name, gain.median))
         .collect();
     match named.len() {
         0 => format!("No operator is slower in {format} here."),
-        _ => format!("Quantization-unfriendly here, slower in {format}: {}.", named.join(", ")),
+        _ => format!("Quantization-unfriendly here, slower in {format}:\n\n{}", named.join("\n")),
     }
 }

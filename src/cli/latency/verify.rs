@@ -12,7 +12,7 @@ use crate::cli::profile::command;
 use crate::cost::latency::Target;
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
-use crate::profile::{Drawn, Effort, Mix, distinct, fitted, network_session, paired, pinned};
+use crate::profile::{Drawn, Effort, Mix, distinct, fitted, network_session, paired, pinned, processor};
 use crate::progress::Progress;
 use crate::report::markdown_table;
 use crate::report::scatter;
@@ -64,6 +64,14 @@ impl Seen {
 /// A table, space or network that cannot be used.
 pub(super) fn run(args: &VerifyArgs, common: &Common) -> Result<()> {
     let target = Target::load(&args.table)?;
+    if !target.device.is(&processor()) {
+        let why = format!(
+            "is of {}, this is {}: verify it on the device that it was measured on",
+            target.device.device,
+            processor()
+        );
+        return Err(Error::bad_value("--table", args.table.display(), why));
+    }
     let runtime = Runtime::load()?;
     let session = common.session(1, None)?;
     if args.n == 0 {
@@ -122,6 +130,8 @@ fn networks(
     let per_space = target.device.overhead.networks / target.device.spaces.len().max(1);
     let known = fitted(space, name, per_space)?;
     let drawn = distinct(space, n, &mut rng, &known)?;
+    // A kernel that the table lacks is found before anything is measured.
+    drawn.iter().try_for_each(|drawn| target.predict(&drawn.network).map(drop))?;
     let progress = Progress::new(name, (n * ROUNDS) as u64, common.quiet);
     let clock = WallClock::start();
     let effort = Effort { least: Duration::from_millis(80), ..Effort::default() };

@@ -23,6 +23,9 @@ pub enum Kind {
 pub struct Device {
     /// Its name.
     pub device: String,
+    /// The processor, where the table was made on it by us: on another one nothing is measured.
+    #[serde(default)]
+    pub processor: String,
     /// CPU or GPU.
     pub kind: Kind,
     /// Runtime and version.
@@ -39,6 +42,9 @@ pub struct Device {
     pub computes: Vec<Format>,
     /// What every other format is computed in; float32 where none is named.
     pub falls_back: BTreeMap<Format, Format>,
+    /// Rows of the table; a file with fewer is cut off.
+    #[serde(default)]
+    pub kernels: usize,
     /// Operators that the table does not price, because they were not measured: they count as nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_counted: Vec<KernelOp>,
@@ -57,6 +63,39 @@ pub struct Device {
 }
 
 impl Device {
+    /// What is wrong with its values, if something is.
+    pub fn fault(&self) -> Option<String> {
+        let Overhead { call_us, float32, narrow, transitions, .. } = self.overhead;
+        let names = |formats: &[Format]| formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+        let factors = [("call_us", call_us), ("float32", float32), ("narrow", narrow), ("transitions", transitions)];
+        if let Some((key, value)) = factors.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            return Some(format!("overhead.{key} `{value}`: must be a finite number, 0 or more"));
+        }
+        if float32 + narrow <= 0.0 {
+            return Some("overhead: one of float32 and narrow must be above 0".to_owned());
+        }
+        if self.device.trim().is_empty() {
+            return Some("device ``: needs a name".to_owned());
+        }
+        if self.threads == 0 || self.batch == 0 {
+            return Some(format!("threads, batch `{}, {}`: must be above 0", self.threads, self.batch));
+        }
+        if self.computes.is_empty() {
+            return Some("computes ``: names no format".to_owned());
+        }
+        let stray =
+            self.falls_back.iter().find(|(from, to)| self.computes.contains(from) || !self.computes.contains(to));
+        stray.map(|(from, to)| {
+            let known = names(&self.computes);
+            format!("falls_back `{from}: {to}`: from a format without kernels to one with; the device computes {known}")
+        })
+    }
+
+    /// Whether it is this processor.
+    pub fn is(&self, processor: &str) -> bool {
+        self.processor == processor || self.processor.is_empty() && self.device == processor
+    }
+
     /// The format that the device computes a format in.
     pub fn computed(&self, format: Format) -> Format {
         let signed = match format {
@@ -84,6 +123,7 @@ impl Device {
         let computes = vec![Format::Float32, Format::Int(8)];
         Self {
             device: "a processor".into(),
+            processor: String::new(),
             kind: Kind::Cpu,
             runtime: "onnxruntime".into(),
             threads: 1,
@@ -92,6 +132,7 @@ impl Device {
             command: vec![],
             falls_back: Self::usual_fallback(&computes),
             computes,
+            kernels: 0,
             not_counted: vec![],
             any_act: false,
             spaces: vec![],

@@ -9,7 +9,6 @@ use crate::error::nearest;
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::network::Act;
-use crate::stats::median;
 
 /// Which column of a foreign table is what.
 #[derive(Clone, Debug, Default)]
@@ -31,16 +30,16 @@ pub struct Columns {
 /// Our name for a convolution of as many groups as channels.
 const DEPTHWISE: &str = "depthwise";
 
-/// Reads a foreign table. A kernel that comes several times has the median of its times.
+/// Reads a foreign table.
 ///
 /// # Errors
-/// A column is missing, a field is no number, a time is not above 0, an operator has no name; the line is named.
+/// A column is missing, a field is no number, a time is not above 0, an operator has no name, a kernel comes twice; the line is named.
 pub fn import(path: &Path, columns: &Columns) -> Result<Table> {
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| bad(path, 1, error))?;
     let header = reader.headers().map_err(|error| bad(path, 1, error))?.clone();
     let places = Places::find(path, &header, columns)?;
-    let mut found: HashMap<Kernel, Vec<f64>> = HashMap::new();
+    let mut found: HashMap<Kernel, (f64, usize)> = HashMap::new();
     let (mut order, mut batch) = (Vec::new(), 1);
     for (at, record) in reader.records().enumerate() {
         let record = record.map_err(|error| bad(path, at + 2, error))?;
@@ -50,20 +49,19 @@ pub fn import(path: &Path, columns: &Columns) -> Result<Table> {
         }
         batch = places.batch.map_or(Ok(1), |column| line.number(column))?;
         for (kernel, us) in line.times(&places, columns)? {
-            let known = found.entry(kernel).or_default();
-            if known.is_empty() {
-                order.push(kernel);
+            if let Some((_, first)) = found.insert(kernel, (us, line.number)) {
+                let why = format!("{kernel} stands in line {first} already; --keep COLUMN=VALUE tells such rows apart");
+                return Err(line.bad(why));
             }
-            known.push(us);
+            order.push(kernel);
         }
     }
     if order.is_empty() {
         return Err(Error::bad_file(path, "no row has a time"));
     }
     let row = |kernel: Kernel| {
-        let times = &found[&kernel];
-        let us = median(times).unwrap_or_default();
-        Row { kernel, batch, runs: times.len(), median_us: us, p10_us: us, p90_us: us, mad_us: 0.0 }
+        let us = found[&kernel].0;
+        Row { kernel, batch, runs: 1, median_us: us, p10_us: us, p90_us: us, mad_us: 0.0 }
     };
     Ok(Table { rows: order.into_iter().map(row).collect() })
 }
@@ -223,6 +221,10 @@ mod tests {
         assert!(message(TEXT, &without).contains("no column `c_in` (is it `cin`?)"));
         assert!(message(&TEXT.replace("0.25", "-1"), &columns()).contains("line 2: b_ms `-1`"));
         assert!(message(&TEXT.replace("0.1,", "x,"), &columns()).contains("line 3: a_ms `x`: is no number"));
+        let merged = Columns { keep: vec![], ..columns() };
+        assert!(
+            message(TEXT, &merged).contains("line 4: conv 16->32 on 14x14 kernel 3 float32 stands in line 2 already")
+        );
         let unnamed = Columns { ops: vec![], ..columns() };
         assert!(message(TEXT, &unnamed).contains("--op Regular=OURS"));
     }

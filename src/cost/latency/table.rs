@@ -88,7 +88,10 @@ const LONGEST_US: f64 = 3.6e9;
 impl From<&Row> for Line {
     fn from(row: &Row) -> Self {
         let Kernel { op, c_in, c_out, h, w, kernel, stride, groups, act, w_format, a_format } = row.kernel;
-        let Row { batch, runs, median_us, p10_us, p90_us, mad_us, .. } = *row;
+        let Row { batch, runs, .. } = *row;
+        // Clocks tell nanoseconds.
+        let [median_us, p10_us, p90_us, mad_us] =
+            [row.median_us, row.p10_us, row.p90_us, row.mad_us].map(|us| (us * 1e3).round() / 1e3);
         Self {
             op,
             c_in,
@@ -137,8 +140,17 @@ impl Row {
                 self.p10_us, self.median_us, self.p90_us
             ));
         }
-        let sizes = [self.kernel.c_in, self.kernel.c_out, self.kernel.h, self.kernel.w, self.batch];
-        sizes.contains(&0).then(|| "c_in, c_out, h, w and batch must be above 0".to_owned())
+        let Kernel { op, c_in, c_out, h, w, stride, w_format, a_format, .. } = self.kernel;
+        if [c_in, c_out, h, w, self.batch].contains(&0) {
+            return Some("c_in, c_out, h, w and batch must be above 0".to_owned());
+        }
+        if (op == KernelOp::Transition) == (w_format == a_format) {
+            return Some(format!("formats {w_format}, {a_format}: of a transition two, of other kernels one"));
+        }
+        let fits = matches!(self.kernel.operator(), Some(op) if op.result(&[self.kernel.input()]).is_some());
+        let windowed = matches!(op, KernelOp::Conv | KernelOp::ConvDequantized | KernelOp::MaxPool);
+        (windowed && !(stride > 0 && fits))
+            .then(|| "kernel, stride and groups do not fit the channels and the map".to_owned())
     }
 }
 

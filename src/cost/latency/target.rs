@@ -48,8 +48,16 @@ impl Target {
     /// A file is missing or damaged, or the table is not of the device's formats; lines are named.
     pub fn load(folder: &Path) -> Result<Self> {
         let device: Device = ron_text::read(&folder.join("device.ron"))?;
+        if let Some(fault) = device.fault() {
+            return Err(Error::bad_file(folder.join("device.ron"), fault));
+        }
         let path = folder.join("kernels.csv");
         let table = Table::read(&path)?;
+        if device.kernels > table.rows.len() {
+            let what =
+                format!("has {} kernels where device.ron says {}: it is cut off", table.rows.len(), device.kernels);
+            return Err(Error::bad_file(path, what));
+        }
         for (at, row) in table.rows.iter().enumerate() {
             let bad = |what: String| Err(Error::bad_file(&path, format!("line {}: {what}", at + 2)));
             let computes = |format: Format| device.computes.contains(&format);
@@ -97,8 +105,9 @@ impl Target {
         }
         let Some(model) = self.models.get(&group(kernel)) else {
             let expected = format!(
-                "the table of {} has no kernel of that operator in that format; `bitfront profile --space FILE` makes one that has",
-                self.device.device
+                "the table of {} has no kernel of that operator in that format; on the device `bitfront profile --space FILE` measures \
+                 it, and `latency import --not-counted {}` leaves it out",
+                self.device.device, kernel.op
             );
             return Err(Error::bad_value("--target", kernel, expected));
         };
