@@ -147,9 +147,10 @@ impl Row {
         if (op == KernelOp::Transition) == (w_format == a_format) {
             return Some(format!("formats {w_format}, {a_format}: of a transition two, of other kernels one"));
         }
-        let fits = matches!(self.kernel.operator(), Some(op) if op.result(&[self.kernel.input()]).is_some());
-        let windowed = matches!(op, KernelOp::Conv | KernelOp::ConvDequantized | KernelOp::MaxPool);
-        (windowed && !(stride > 0 && fits))
+        let windowed =
+            matches!(op, KernelOp::Conv | KernelOp::ConvDequantized | KernelOp::MaxPool | KernelOp::PadShortcut);
+        let fits = || self.kernel.operator().is_some_and(|op| op.result(&[self.kernel.input()]).is_some());
+        (windowed && !(stride > 0 && fits()))
             .then(|| "kernel, stride and groups do not fit the channels and the map".to_owned())
     }
 }
