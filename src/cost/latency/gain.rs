@@ -109,13 +109,16 @@ pub fn gains(target: &Target, narrow: Format, other: Format) -> Gains {
         by_part.entry(part).or_default().push(ratio);
         all.push(ratio);
     }
-    let gain = |(key, ratios): (_, Vec<f64>)| Some((key, Gain::of(&ratios)?));
-    let cell = |(key, ratios): (_, Vec<f64>)| Some((key, Gain::of(&ratios)?));
     Gains {
         all: Gain::of(&all),
-        parts: by_part.into_iter().filter_map(gain).collect(),
-        cells: by_cell.into_iter().filter_map(cell).collect(),
+        parts: by_part.into_iter().filter_map(with_gain).collect(),
+        cells: by_cell.into_iter().filter_map(with_gain).collect(),
     }
+}
+
+/// A key with the gain over its ratios.
+fn with_gain<K>((key, ratios): (K, Vec<f64>)) -> Option<(K, Gain)> {
+    Some((key, Gain::of(&ratios)?))
 }
 
 /// Shorter times are mostly the noise of a difference.
