@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +11,11 @@ use super::{Row, RunDirectory, Session, Settings};
 use crate::cost::latency::Target;
 use crate::cost::{Constraint, Convention, Metric, Pricing};
 use crate::error::{Error, Result};
+use crate::network::Network;
 use crate::onnx::Runtime;
-use crate::profile::{Effort, network_ms, pinned, processor};
+use crate::profile::{NETWORK_ROUNDS, networks_ms, pinned, processor};
 use crate::progress::Progress;
-use crate::search::WallClock;
 use crate::space::Space;
-use crate::stats::median;
-
-/// Rounds through the candidates that are measured.
-const ROUNDS: usize = 3;
 
 /// The files of a latency table.
 const FILES: [&str; 2] = ["device.ron", "kernels.csv"];
@@ -200,21 +195,14 @@ fn measure(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let progress = Progress::new("measure", (rows.len() * ROUNDS) as u64, session.quiet);
-    let clock = WallClock::start();
-    let effort = Effort { least: Duration::from_millis(80), ..Effort::default() };
+    let progress = Progress::new("measure", (rows.len() * NETWORK_ROUNDS) as u64, session.quiet);
+    let networks: Vec<Network> = rows.iter().map(|row| space.network(&row.genome.0)).collect();
     let times = pinned(|| {
-        let mut times = vec![Vec::new(); rows.len()];
-        for _ in 0..ROUNDS {
-            for (row, times) in rows.iter().zip(&mut times) {
-                session.check_interrupt("`bitfront resume` continues")?;
-                let network = space.network(&row.genome.0);
-                times.push(network_ms(runtime, &network, &target.device, &clock, effort)?);
-                progress.step(1);
-            }
-        }
-        Ok::<Vec<Vec<f64>>, Error>(times)
+        networks_ms(runtime, &networks, &target.device, &mut || {
+            progress.step(1);
+            session.check_interrupt("`bitfront resume` continues")
+        })
     })??;
     progress.finish();
-    Ok(rows.iter().zip(times).filter_map(|(row, times)| Some((row.id, median(&times)?))).collect())
+    Ok(rows.iter().map(|row| row.id).zip(times).collect())
 }

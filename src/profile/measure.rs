@@ -1,5 +1,7 @@
 //! Kernels and networks as ONNX models, and their times in ONNX Runtime.
 
+use std::time::Duration;
+
 use prost::Message;
 
 use super::{Effort, Times, paired};
@@ -9,8 +11,9 @@ use crate::formats::Format;
 use crate::formats::QuantSpec;
 use crate::network::{BEFORE, InContext, Network, Shape, in_context, passage};
 use crate::onnx::{Dialect, Runtime, Session, model};
-use crate::search::Clock;
+use crate::search::{Clock, WallClock};
 use crate::seed::Seed;
+use crate::stats::median;
 use crate::stored::StoredNetwork;
 
 /// The shortest time a table holds, in microseconds: less is within the noise of a difference.
@@ -84,7 +87,7 @@ fn in_format(network: &mut Network, formats: &[Format]) {
 }
 
 /// A model with its image, ready to run.
-pub struct Opened {
+struct Opened {
     session: Session,
     image: Vec<f32>,
 }
@@ -94,7 +97,7 @@ impl Opened {
     ///
     /// # Errors
     /// ONNX Runtime fails.
-    pub fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         self.session.logits(&self.image).map(drop)
     }
 }
@@ -116,14 +119,6 @@ fn opened(runtime: &Runtime, network: &Network) -> Result<Opened> {
     Ok(Opened { session, image })
 }
 
-/// A network as a device computes it, ready to run.
-///
-/// # Errors
-/// ONNX Runtime refuses the model.
-pub fn network_session(runtime: &Runtime, network: &Network, device: &Device) -> Result<Opened> {
-    opened(runtime, &as_computed(network, device))
-}
-
 /// Median time of one image in milliseconds, on one thread.
 ///
 /// # Errors
@@ -135,8 +130,33 @@ pub fn network_ms(
     clock: &dyn Clock,
     effort: Effort,
 ) -> Result<f64> {
-    let mut opened = network_session(runtime, network, device)?;
+    let mut opened = opened(runtime, &as_computed(network, device))?;
     let mut idle = || Ok(());
     let [times, _] = paired(clock, effort, &mut || opened.run(), &mut idle)?;
     Ok(times.median_us / 1e3)
+}
+
+/// Rounds in which networks take turns.
+pub const NETWORK_ROUNDS: usize = 3;
+
+/// Median times of some networks in milliseconds, each the median of three rounds through them all; `step` is told before each
+/// measurement and may end it.
+///
+/// # Errors
+/// ONNX Runtime refuses a model or fails; what `step` returns.
+pub fn networks_ms(
+    runtime: &Runtime,
+    networks: &[Network],
+    device: &Device,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Result<Vec<f64>> {
+    let (clock, effort) = (WallClock::start(), Effort { least: Duration::from_millis(80), ..Effort::default() });
+    let mut times = vec![Vec::new(); networks.len()];
+    for _ in 0..NETWORK_ROUNDS {
+        for (network, times) in networks.iter().zip(&mut times) {
+            step()?;
+            times.push(network_ms(runtime, network, device, &clock, effort)?);
+        }
+    }
+    Ok(times.iter().map(|times| median(times).unwrap_or_default()).collect())
 }

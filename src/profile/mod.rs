@@ -11,7 +11,7 @@ mod timing;
 pub use emit::emit;
 pub use kernels::{Kernels, MOST_KERNELS, kernels_of};
 pub use machine::{pinned, processor};
-pub use measure::{kernel_networks, kernel_time, network_ms, network_session};
+pub use measure::{NETWORK_ROUNDS, kernel_networks, kernel_time, network_ms, networks_ms};
 pub use networks::{Drawn, Mix, distinct, fitted};
 pub use rounds::{ROUNDS, Saved, combined};
 pub use timing::{Effort, Times, paired};

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -16,16 +15,12 @@ use crate::cost::{Convention, Metric, Pricing, feasible_range};
 use crate::engine::{Summary, Tested};
 use crate::error::{Error, Result};
 use crate::formats::Format;
+use crate::network::Network;
 use crate::onnx::Runtime;
-use crate::profile::{Effort, network_ms, pinned};
+use crate::profile::{networks_ms, pinned};
 use crate::report::markdown_table;
-use crate::search::WallClock;
 use crate::space::Space;
 use crate::space::SpaceFile;
-use crate::stats::median;
-
-/// Rounds in which the members take turns.
-const ROUNDS: usize = 3;
 
 /// Searches under latency limits.
 #[derive(Args, Debug)]
@@ -119,16 +114,8 @@ pub(super) fn run(args: &LatencyBenchArgs, common: &Common) -> Result<()> {
 }
 
 fn measured_again(front: &[Tested], space: &Space, target: &Target) -> Result<Vec<f64>> {
-    let (runtime, clock) = (Runtime::load()?, WallClock::start());
-    let effort = Effort { least: Duration::from_millis(80), ..Effort::default() };
-    let mut times = vec![Vec::new(); front.len()];
-    for _ in 0..ROUNDS {
-        for (member, times) in front.iter().zip(&mut times) {
-            let network = space.network(&member.row.genome.0);
-            times.push(network_ms(&runtime, &network, &target.device, &clock, effort)?);
-        }
-    }
-    Ok(times.iter().map(|times| median(times).unwrap_or_default()).collect())
+    let networks: Vec<Network> = front.iter().map(|member| space.network(&member.row.genome.0)).collect();
+    networks_ms(&Runtime::load()?, &networks, &target.device, &mut || Ok(()))
 }
 
 /// How many layers with weights a member keeps in float32, of how many.

@@ -1,7 +1,6 @@
 //! `bitfront latency verify`: random networks, predicted and measured.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -11,19 +10,16 @@ use crate::cli::common::{print, write_result};
 use crate::cli::profile::command;
 use crate::cost::latency::Target;
 use crate::error::{Error, Result};
+use crate::network::Network;
 use crate::onnx::Runtime;
-use crate::profile::{Drawn, Effort, Mix, distinct, fitted, network_session, paired, pinned, processor};
+use crate::profile::{Drawn, Mix, NETWORK_ROUNDS, distinct, fitted, networks_ms, pinned, processor};
 use crate::progress::Progress;
 use crate::report::markdown_table;
 use crate::report::scatter;
-use crate::search::WallClock;
 use crate::seed::Seed;
 use crate::space::Space;
 use crate::space::SpaceFile;
-use crate::stats::{mean, median, spearman};
-
-/// Rounds through all networks.
-const ROUNDS: usize = 3;
+use crate::stats::{mean, spearman};
 
 /// Predict and measure random networks of search spaces.
 #[derive(Args, Debug)]
@@ -132,23 +128,15 @@ fn networks(
     let drawn = distinct(space, n, &mut rng, &known)?;
     // A kernel that the table lacks is found before anything is measured.
     drawn.iter().try_for_each(|drawn| target.predict(&drawn.network).map(drop))?;
-    let progress = Progress::new(name, (n * ROUNDS) as u64, common.quiet);
-    let clock = WallClock::start();
-    let effort = Effort { least: Duration::from_millis(80), ..Effort::default() };
-    let mut times = vec![Vec::new(); n];
-    for _ in 0..ROUNDS {
-        for (drawn, times) in drawn.iter().zip(&mut times) {
-            session.check_interrupt("nothing is kept")?;
-            let mut opened = network_session(runtime, &drawn.network, &target.device)?;
-            let [found, _] = paired(&clock, effort, &mut || opened.run(), &mut || Ok(()))?;
-            times.push(found.median_us / 1e3);
-            progress.step(1);
-        }
-    }
+    let progress = Progress::new(name, (n * NETWORK_ROUNDS) as u64, common.quiet);
+    let networks: Vec<Network> = drawn.iter().map(|drawn| drawn.network.clone()).collect();
+    let times = networks_ms(runtime, &networks, &target.device, &mut || {
+        progress.step(1);
+        session.check_interrupt("nothing is kept")
+    })?;
     progress.finish();
-    let seen = |(drawn, times): (&Drawn, &Vec<f64>)| {
+    let seen = |(drawn, &measured): (&Drawn, &f64)| {
         let prediction = target.predict(&drawn.network)?;
-        let measured = median(times).unwrap_or_default();
         common.detail(&format!(
             "{name} {}: predicted {:.3} ms, measured {measured:.3} ms",
             drawn.mix, prediction.latency_ms
