@@ -201,3 +201,27 @@ fn the_rust_example() {
         run_onnx::logits(library, folder.join("net.onnx").to_str().unwrap(), [20, 1, 28, 28], &images).unwrap();
     println!("{:?}", classes(&logits));
 }
+
+#[test]
+fn the_runner_times_emitted_kernels_and_its_table_is_collected() {
+    let Some(packages) = packages() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let space = concat!(env!("CARGO_MANIFEST_DIR"), "/search_spaces/resnet8_fashion.ron");
+    let bitfront = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    bitfront(&["profile", "--space", space, "--most", "60", "--emit", &path("kernels")]);
+    let times = python(&packages, &[&path("kernels/run.py"), "--least", "0.001"]);
+    std::fs::write(path("times.csv"), &times).unwrap();
+    bitfront(&["profile", "--collect", &path("times.csv"), "--name", "another", "--out", &path("table")]);
+    let table = bitfront::cost::latency::Target::load(Path::new(&path("table"))).unwrap();
+    let rows: Vec<_> = table.measured().collect();
+    let listed = std::fs::read_to_string(path("kernels/kernels.csv")).unwrap().lines().count() - 1;
+    assert!(rows.len() == listed && listed > 20, "{listed} kernels, {} rows", rows.len());
+    // The stem of the widest network takes longer than its smallest addition: times are those of kernels, not of calls.
+    let longest = rows.iter().map(|(_, us)| *us).fold(0.0, f64::max);
+    let shortest = rows.iter().map(|(_, us)| *us).fold(f64::MAX, f64::min);
+    assert!(longest > 10.0 * shortest && shortest > 0.0, "{shortest} to {longest} us");
+}

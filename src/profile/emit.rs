@@ -10,6 +10,7 @@ use super::measure::{bytes, kernel_networks};
 use crate::atomic::write_atomically;
 use crate::cost::latency::{Device, Kernel, Row, Table};
 use crate::error::{Error, Result};
+use crate::network::Shape;
 
 /// The runner, in Python.
 const RUNNER: &str = include_str!("runner.py");
@@ -40,15 +41,16 @@ pub fn emit(kernels: &[Kernel], device: &Device, folder: &Path, step: &mut dyn F
                 }
             });
         }
-        // The columns of a table, times open, and the two files.
+        // The columns of a table, times open, and the two files, the shape of their input.
         let open = Row { kernel: *kernel, batch: 1, runs: 0, median_us: 0.0, p10_us: 0.0, p90_us: 0.0, mad_us: 0.0 };
         let text = Table { rows: vec![open] }.text()?;
         let mut lines = text.lines();
         let (header, line) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         if at == 0 {
-            list.push_str(&format!("{header},with,without\n"));
+            list.push_str(&format!("{header},with,without,input\n"));
         }
-        list.push_str(&format!("{line},{}\n", names.join(",")));
+        let Shape { c, h, w } = pair.with.input;
+        list.push_str(&format!("{line},{},{c}x{h}x{w}\n", names.join(",")));
         step()?;
     }
     write_atomically(folder.join("kernels.csv"), |out| out.write_all(list.as_bytes()))?;
