@@ -14,7 +14,7 @@
 //! | 4 | [`cost`], [`data`], [`quant`], [`stored`] |
 //! | 5 | [`layers`], [`onnx`], [`search`] |
 //! | 6 | [`models`], [`profile`] |
-//! | 7 | [`train`] |
+//! | 7 | [`ptq`], [`train`] |
 //! | 8 | [`engine`], [`export`], [`report`] |
 //! | 9 | [`cli`] |
 
@@ -37,6 +37,7 @@ pub mod onnx;
 pub mod pareto;
 pub mod profile;
 pub mod progress;
+pub mod ptq;
 pub mod quant;
 
 pub mod report;

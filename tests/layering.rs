@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Every top-level module and its floor (`src/lib.rs` explains them). A module may use lower floors only; `error` lies
 /// below all of them.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("atomic", 0),
     ("error", 0),
     ("genome", 0),
@@ -30,6 +30,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("search", 5),
     ("models", 6),
     ("profile", 6),
+    ("ptq", 7),
     ("train", 7),
     ("engine", 8),
     ("export", 8),
@@ -38,7 +39,7 @@ const FLOORS: [(&str, u8); 27] = [
 ];
 
 /// Modules that may use tch; `cli` asks it for the version and the devices (`doctor`).
-const WITH_TCH: [&str; 8] = ["cli", "data", "engine", "export", "layers", "models", "quant", "train"];
+const WITH_TCH: [&str; 9] = ["cli", "data", "engine", "export", "layers", "models", "ptq", "quant", "train"];
 
 /// The one file with `unsafe`: the fake-quantization kernel rewrites a tensor's memory.
 const UNSAFE_FILE: &str = "quant/kernel.rs";

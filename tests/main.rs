@@ -19,6 +19,8 @@ mod latency;
 mod layering;
 /// Packed weights and descriptions.
 mod packed;
+/// Post-training quantization.
+mod ptq;
 mod python;
 /// A search as a user runs it.
 mod run_directory;

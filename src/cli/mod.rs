@@ -11,6 +11,7 @@ pub mod latency;
 pub mod network_choice;
 pub mod profile;
 pub mod ready;
+pub mod refine;
 pub mod report;
 pub mod search;
 pub mod train;
@@ -57,6 +58,8 @@ pub enum Verb {
     Train(train::TrainArgs),
     /// Measure a network's accuracy on test images
     Eval(eval::EvalArgs),
+    /// Quantize a trained network and recover its accuracy, without a training run
+    Refine(refine::RefineArgs),
     /// Write a network as a file (ONNX, RON, JSON, safetensors) and prove that it runs
     Export(export::ExportArgs),
     /// Count a network's multiplications, bit operations, size and memory
@@ -79,7 +82,7 @@ impl Verb {
     /// Whether the verb writes what `--out` names, and whether it draws random numbers under `--seed`.
     fn takes(&self) -> (bool, bool) {
         match self {
-            Self::Search(_) | Self::Train(_) => (true, true),
+            Self::Search(_) | Self::Train(_) | Self::Refine(_) => (true, true),
             Self::Profile(_) => (true, false),
             Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
@@ -110,6 +113,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Resume(args) => search::resume(args, common),
         Verb::Train(args) => train::run(args, common),
         Verb::Eval(args) => eval::run(args, common),
+        Verb::Refine(args) => refine::run(args, common),
         Verb::Export(args) => export::run(args, common),
         Verb::Cost(args) => cost::run(args, common.json),
         Verb::Report(args) => report::run(args, common),

@@ -30,6 +30,12 @@ pub struct NetworkChoice {
     /// Format of every layer's weights and activations, first and last included [default: float32]
     #[arg(long)]
     pub format: Option<Format>,
+    /// Format of the activations, instead of --format
+    #[arg(long, value_name = "FORMAT", requires = "format")]
+    pub activations: Option<Format>,
+    /// Format of the first and the last layer, instead of --format
+    #[arg(long, value_name = "FORMAT", requires = "format")]
+    pub ends: Option<Format>,
     /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR
     #[arg(long, default_value = "fashion-mnist-mini")]
     pub data: DataSource,
@@ -82,7 +88,14 @@ impl NetworkChoice {
         }
         if let Some(format) = self.format {
             let layers = network.weighted().len();
-            network.assign(&vec![QuantSpec::per_channel(format); layers], &vec![QuantSpec::per_tensor(format); layers]);
+            let at = |rank: usize, inner: Format| match self.ends {
+                Some(ends) if rank == 0 || rank + 1 == layers => ends,
+                _ => inner,
+            };
+            let activation = self.activations.unwrap_or(format);
+            let weights: Vec<_> = (0..layers).map(|rank| QuantSpec::per_channel(at(rank, format))).collect();
+            let activations: Vec<_> = (0..layers).map(|rank| QuantSpec::per_tensor(at(rank, activation))).collect();
+            network.assign(&weights, &activations);
         }
         let channels = network.input.c;
         network.transform.renormalise(self.mean.as_deref(), self.std.as_deref(), channels)?;

@@ -1,6 +1,6 @@
 //! Options that bring weights to a network and make it ready to run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -71,26 +71,40 @@ impl ReadyArgs {
     fn ready(&self, network: &Network, data: &DataSource, session: &Session, common: &Common) -> Result<Folded> {
         let path =
             self.weights.as_ref().ok_or_else(|| Error::missing_option("--weights", "name the file of weights"))?;
-        let file = checkpoint::read(path)?;
-        if file.metadata.contains_key("arrays_sha256") {
-            return Err(Error::bad_file(path, "is a packed network; name it with --config instead of --weights"));
-        }
-        let report = checkpoint::match_names(&network.parameters(), &file);
-        common.detail(&report.to_string());
-        report.check(self.allow_missing, path)?;
-        let mut arrays = file.arrays;
-        if !report.missing.is_empty() {
-            let fresh = Weights::initialised(network, Seed::new(common.root()), session.device).to_arrays();
-            arrays.extend(fresh.into_iter().filter(|(name, _)| report.missing.contains(name)));
-            session.say(&format!("missing, at their initial values: {}", report.missing.join(", ")));
-        }
-        let weights = Weights::from_arrays(network, &arrays, session.device)?;
+        let weights = weights_of(path, self.allow_missing, network, session, common)?;
         let images = |augmented| calibration_images(data, network, self.calibration, session.device, augmented);
         let ranges = if is_quantized(network) { images(None)? } else { vec![] };
         let statistics =
             if self.reestimate { images(Some(Seed::new(common.root()).child("statistics")))? } else { vec![] };
         Ok(prepare(network, &weights, Evaluation { statistics: &statistics, ranges: &ranges }))
     }
+}
+
+/// The weights in a file; with `allow_missing` those that it lacks at their initial values.
+///
+/// # Errors
+/// The file cannot be read or does not fit the network.
+pub fn weights_of(
+    path: &Path,
+    allow_missing: bool,
+    network: &Network,
+    session: &Session,
+    common: &Common,
+) -> Result<Weights> {
+    let file = checkpoint::read(path)?;
+    if file.metadata.contains_key("arrays_sha256") {
+        return Err(Error::bad_file(path, "is a packed network; name it with --config instead of --weights"));
+    }
+    let report = checkpoint::match_names(&network.parameters(), &file);
+    common.detail(&report.to_string());
+    report.check(allow_missing, path)?;
+    let mut arrays = file.arrays;
+    if !report.missing.is_empty() {
+        let fresh = Weights::initialised(network, Seed::new(common.root()), session.device).to_arrays();
+        arrays.extend(fresh.into_iter().filter(|(name, _)| report.missing.contains(name)));
+        session.say(&format!("missing, at their initial values: {}", report.missing.join(", ")));
+    }
+    Weights::from_arrays(network, &arrays, session.device)
 }
 
 /// Whether a network file names packed weights or is them.

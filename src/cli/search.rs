@@ -11,6 +11,7 @@ use crate::cost::Metric;
 use crate::data::DataSource;
 use crate::data::Holdout;
 use crate::engine::Algorithm;
+use crate::engine::Mode;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
 use crate::engine::check_search;
@@ -56,6 +57,9 @@ pub struct SearchArgs {
     /// Cost that the front trades against accuracy: gbops, size_mb, act_mem_kb, avg_w_bits or latency_ms
     #[arg(long, value_name = "COST", default_value = "gbops")]
     pub objective: Metric,
+    /// supernet trains shared weights; ptq quantizes the trained network of --weights
+    #[arg(long, default_value = "supernet")]
+    pub mode: Mode,
     /// How to search: nsga2, random or fliqs
     #[arg(long, default_value = "nsga2")]
     pub algorithm: Algorithm,
@@ -102,8 +106,9 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N")]
     pub sandwich: Option<usize>,
     /// Training images from which a candidate's batch-norm statistics and ranges are taken
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub calibration: usize,
+    /// [default: 256; ptq: 1024]
+    #[arg(long, value_name = "N")]
+    pub calibration: Option<usize>,
     /// How to train.
     #[command(flatten)]
     pub training: TrainingArgs,
@@ -235,12 +240,31 @@ fn refuse_misplaced(args: &SearchArgs) -> Result<()> {
     }
 }
 
+/// Refuses options of a training where none runs.
+fn refuse_training(args: &SearchArgs) -> Result<()> {
+    let (own, usual) = (&args.training, TrainConfig::default());
+    let options = [
+        ("--epochs", own.epochs != usual.epochs),
+        ("--batch", own.batch != usual.batch),
+        ("--lr", own.lr.is_some()),
+        ("--learned-ranges", own.learned_ranges),
+        ("--sandwich", args.sandwich.is_some()),
+    ];
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) if args.mode == Mode::PostTraining => {
+            Err(Error::bad_value("--mode", args.mode, format!("{option} has no effect here: nothing is trained")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The settings a command line stands for.
 ///
 /// # Errors
 /// A space or value that cannot be used.
 pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
     refuse_misplaced(args)?;
+    refuse_training(args)?;
     let file = match &args.space {
         Some(path) => SpaceFile::load(path)?,
         None => SpaceFile::demo()?,
@@ -264,6 +288,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         Some(other) => return Err(Error::bad_value("--baseline", other, "only `random` is a baseline")),
     };
     let usual = OneShotConfig::default();
+    let ptq = args.mode == Mode::PostTraining;
     Ok(Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: std::env::args().collect(),
@@ -275,11 +300,12 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         space,
         data,
         validation: args.validation,
+        mode: args.mode,
         algorithm: args.algorithm,
         random_baseline,
         sandwich: args.sandwich.unwrap_or(1),
-        evaluations: args.evaluations.unwrap_or(200),
-        population: args.population.unwrap_or(20),
+        evaluations: args.evaluations.unwrap_or(if ptq { 48 } else { 200 }),
+        population: args.population.unwrap_or(if ptq { 12 } else { 20 }),
         // Resuming may start in another folder.
         target: args.target.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         strict: args.strict,
@@ -293,7 +319,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
             ..usual
         },
         time_budget_s: args.time_budget,
-        calibration: args.calibration,
+        calibration: args.calibration.unwrap_or(if ptq { 1024 } else { 256 }),
     })
 }
 

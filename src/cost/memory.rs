@@ -12,6 +12,11 @@ fn tensor_bytes(network: &Network, tensor: Source) -> u64 {
 /// Peak bytes of activations at batch 1: layers run in order, a layer's inputs and result exist at once, and a tensor
 /// lives from its making to its last reader (so a skip lives through its block). The input image counts.
 pub fn activation_bytes(network: &Network) -> u64 {
+    live_bytes(network).into_iter().max().unwrap_or(0)
+}
+
+/// Bytes of the tensors that live while each layer runs.
+pub(super) fn live_bytes(network: &Network) -> Vec<u64> {
     let tensors = std::iter::once(Source::Input).chain((0..network.layers.len()).map(Source::Layer));
     let mut live = vec![0_u64; network.layers.len()];
     for tensor in tensors {
@@ -23,5 +28,5 @@ pub fn activation_bytes(network: &Network) -> u64 {
         let bytes = tensor_bytes(network, tensor);
         live[made..=last.max(made)].iter_mut().for_each(|sum| *sum += bytes);
     }
-    live.into_iter().max().unwrap_or(0)
+    live
 }

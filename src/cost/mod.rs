@@ -4,6 +4,7 @@
 //! Everything follows from the [`Network`](crate::network::Network) alone. BOPs are MACs x weight bits x activation
 //! bits; biases, normalisation, activations, pooling and adds count nothing.
 
+mod budget;
 mod constraint;
 mod convention;
 mod costs;
@@ -15,6 +16,7 @@ mod memory;
 mod pricing;
 mod size;
 
+pub use budget::{LinearCost, Part, linear, parts, with};
 pub use constraint::{Constraint, Metric};
 pub use convention::Convention;
 pub use costs::Costs;

@@ -1,4 +1,4 @@
-//! Scoring candidates on a supernet's shared weights: where the search meets the weights.
+//! Scoring candidates on trained weights: where the search meets the weights.
 
 use std::time::Instant;
 
@@ -8,7 +8,6 @@ use crate::cost::Metric;
 use crate::cost::Pricing;
 use crate::error::Result;
 use crate::genome::Genome;
-use crate::models::Weights;
 use crate::progress::Progress;
 use crate::search::Evaluator;
 use crate::search::Journal;
@@ -16,20 +15,20 @@ use crate::search::Outcome;
 use crate::search::Record;
 use crate::space::Space;
 use crate::train::evaluate;
-use crate::train::prepare;
 
 use super::History;
 use super::JudgingImages;
 use super::Row;
 use super::Status;
+use super::Trained;
 use super::workers::in_order;
 
-/// Scores genomes of a space on shared weights.
-pub struct SharedWeights<'a> {
+/// Scores genomes of a space on trained weights.
+pub struct Scorer<'a> {
     /// The space.
     pub space: &'a Space,
-    /// The trained shared weights.
-    pub weights: &'a Weights,
+    /// The trained weights.
+    pub trained: &'a Trained,
     /// The images.
     pub images: &'a JudgingImages,
     /// Candidates scored at the same time.
@@ -44,7 +43,7 @@ pub struct SharedWeights<'a> {
     pub progress: &'a Progress,
 }
 
-impl Evaluator for SharedWeights<'_> {
+impl Evaluator for Scorer<'_> {
     fn evaluate(
         &mut self,
         genomes: &[Genome],
@@ -53,10 +52,10 @@ impl Evaluator for SharedWeights<'_> {
     ) -> Result<()> {
         let (space, pricing) = (self.space, self.pricing);
         let (objective, constraints) = (self.objective, self.constraints);
-        let worker = || (self.weights.shallow_clone(), self.images.shallow_clone());
-        let work = |(weights, images): &(Weights, JudgingImages), genome: &Genome| -> Result<Outcome> {
+        let worker = || (self.trained.shallow_clone(), self.images.shallow_clone());
+        let work = |(trained, images): &(Trained, JudgingImages), genome: &Genome| -> Result<Outcome> {
             let network = space.network(&genome.0);
-            let score = evaluate(&prepare(&network, weights, images.evaluation()), images.validation())?;
+            let score = evaluate(&trained.ready(&network, images), images.validation())?;
             let costs = pricing.costs(&network);
             Ok(Outcome {
                 top1: score.top1,

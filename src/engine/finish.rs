@@ -10,6 +10,7 @@ use super::Session;
 use super::Settings;
 use super::Status;
 use super::Tested;
+use super::Trained;
 use super::device::measured_front;
 use super::history::read_history;
 use super::history::read_tested;
@@ -21,13 +22,11 @@ use crate::cost::Pricing;
 use crate::data::Loader;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::models::Weights;
 use crate::pareto;
 use crate::progress::Progress;
 use crate::space::NetworkFile;
 use crate::space::Space;
 use crate::train::evaluate;
-use crate::train::prepare;
 
 /// What a run found: all that its table and picture show.
 #[derive(Clone, Debug)]
@@ -54,7 +53,7 @@ impl Summary {
 }
 
 /// Tells the weights that a candidate is tested with; one a thread.
-pub(super) type WeightsOf<'a> = Box<dyn Fn(&Row) -> Result<Weights> + Send + 'a>;
+pub(super) type TrainedOf<'a> = Box<dyn Fn(&Row) -> Result<Trained> + Send + 'a>;
 
 /// Chooses the front, tests it and the uniform formats, and writes what a run's folder holds at its end.
 ///
@@ -68,7 +67,7 @@ pub(super) fn finish<'a, 'r>(
     (space, pricing): (&Space, &Pricing),
     images: &RunImages,
     rows: &'r [Row],
-    weights: &dyn Fn() -> WeightsOf<'a>,
+    trained: &dyn Fn() -> TrainedOf<'a>,
     stop: &str,
 ) -> Result<Summary> {
     let own = |row: &&Row| row.feasible && row.status != Status::Baseline;
@@ -88,10 +87,10 @@ pub(super) fn finish<'a, 'r>(
     let rows_to_test: Vec<&Row> = rows_to_test.into_values().collect();
     let loader = images.test(&network)?;
     let progress = Progress::new("test", rows_to_test.len() as u64, session.quiet);
-    let worker = || (weights(), images.judging.shallow_clone(), loader.clone());
+    let worker = || (trained(), images.judging.shallow_clone(), loader.clone());
     let work =
-        |(weights, judging, loader): &(WeightsOf<'_>, JudgingImages, Loader), row: &&Row| -> Result<(usize, f64)> {
-            let ready = prepare(&space.network(&row.genome.0), &weights(row)?, judging.evaluation());
+        |(trained, judging, loader): &(TrainedOf<'_>, JudgingImages, Loader), row: &&Row| -> Result<(usize, f64)> {
+            let ready = trained(row)?.ready(&space.network(&row.genome.0), judging);
             Ok((row.id, evaluate(&ready, loader.epoch(0, 0))?.top1))
         };
     let mut top1: BTreeMap<usize, f64> = BTreeMap::new();

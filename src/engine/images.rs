@@ -40,6 +40,16 @@ impl JudgingImages {
         Evaluation { statistics: &self.statistics, ranges: &self.ranges }
     }
 
+    /// The images that ranges are recorded from.
+    pub fn calibration(&self) -> Vec<&Tensor> {
+        self.ranges.iter().map(|(x, _)| x).collect()
+    }
+
+    /// Where the images live.
+    pub fn device(&self) -> Device {
+        self.ranges.first().map_or(Device::Cpu, |(x, _)| x.device())
+    }
+
     /// The validation batches as an evaluation reads them.
     pub fn validation(&self) -> impl Iterator<Item = Result<(Tensor, Tensor)>> + '_ {
         handles(&self.validation).into_iter().map(Ok)

@@ -14,7 +14,8 @@ use super::Session;
 use super::Settings;
 use super::Status;
 use super::Summary;
-use super::finish::WeightsOf;
+use super::Trained;
+use super::finish::TrainedOf;
 use super::finish::finish;
 use super::history::csv_text;
 use super::plan::Pace;
@@ -109,13 +110,15 @@ pub(super) fn run_one_shot(
         }
     }
     folder.write(&folder.folder().join("targets.csv"), &csv_text(&targets, true)?)?;
-    let weights = || {
+    let trained = || {
         let device = session.device;
-        let of = move |row: &Row| weights(&job_snapshot(folder, row.id), &space.largest_networks(), device);
-        Box::new(of) as WeightsOf<'_>
+        let of = move |row: &Row| {
+            weights(&job_snapshot(folder, row.id), &space.largest_networks(), device).map(Trained::Shared)
+        };
+        Box::new(of) as TrainedOf<'_>
     };
     let summary =
-        finish(settings, folder, session, (space, pricing), images, &history.rows, &weights, "all targets trained")?;
+        finish(settings, folder, session, (space, pricing), images, &history.rows, &trained, "all targets trained")?;
     for member in &summary.front {
         let to = folder.front_folder().join(format!("{}.safetensors", member.row.id));
         std::fs::copy(job_snapshot(folder, member.row.id), &to).map_err(|error| Error::io(&to, error))?;

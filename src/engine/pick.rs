@@ -4,11 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Algorithm;
+use super::Mode;
 use super::RunDirectory;
 use super::RunImages;
 use super::Session;
+use super::Settings;
 use super::Summary;
 use super::Tested;
+use super::Trained;
+use super::post_training::calibrated;
 use super::summary;
 use super::supernet;
 use super::workers::on_one_thread;
@@ -18,10 +22,11 @@ use crate::cost::Costs;
 use crate::data::Loader;
 use crate::error::{Error, Result};
 use crate::models::Folded;
+use crate::models::Weights;
+use crate::network::Network;
 use crate::pareto;
 use crate::space::NetworkFile;
 use crate::space::Space;
-use crate::train::prepare;
 
 /// Which member of a front: `107`, `knee`, `best:gbops<=0.05`.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,33 +81,65 @@ pub struct Picked {
     pub test: Loader,
 }
 
-/// Takes a member out of a finished run and makes it ready as the run did.
+/// A member of a finished run's front, with what it is made from.
+#[derive(Debug)]
+pub struct Member {
+    /// The network in its formats.
+    pub network: Network,
+    /// The file that describes it.
+    pub described: NetworkFile,
+    /// Its row.
+    pub tested: Tested,
+    /// The run's settings.
+    pub settings: Settings,
+    /// The run's images.
+    pub images: RunImages,
+    /// The weights that the run trained or was given.
+    pub weights: Weights,
+    space: Space,
+}
+
+/// Takes a member out of a finished run.
 ///
 /// # Errors
 /// The run is not finished or damaged, or no member is the wanted one.
-pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<Picked> {
+pub fn member(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<Member> {
     let found = summary(folder)?;
     let mut space = Space::new(found.settings.space.clone())?;
-    let member = chosen(&found, pick, &space)?.clone();
+    let tested = chosen(&found, pick, &space)?.clone();
     let settings = found.settings;
     let images = RunImages::load(&settings.training(), &space.network(&space.widest().0), session.device)?;
     space = space.with_classes(images.classes())?;
-    let network = space.network(&member.row.genome.0);
+    let genome = &tested.row.genome.0;
+    let network = space.network(genome);
     let path = match settings.algorithm {
-        Algorithm::Fliqs => folder.front_folder().join(format!("{}.safetensors", member.row.id)),
+        Algorithm::Fliqs => folder.front_folder().join(format!("{}.safetensors", tested.row.id)),
         Algorithm::Nsga2 | Algorithm::Random => folder.supernet(),
     };
     let file = crate::checkpoint::read(&path)?;
     let weights = supernet::read(&space.largest_networks(), &file.arrays, session.device)?;
+    let described = NetworkFile::from_network(&space.spec_of(genome), &network);
+    Ok(Member { network, described, tested, settings, images, weights, space })
+}
+
+/// Takes a member out of a finished run and makes it ready as the run did.
+///
+/// # Errors
+/// As [`member`].
+pub fn picked(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<Picked> {
+    let Member { network, described, tested, settings, images, weights, space } = member(folder, pick, session)?;
+    let trained = match settings.mode {
+        Mode::Supernet => Trained::Shared(weights),
+        Mode::PostTraining => Trained::Calibrated(calibrated(&space, &weights, &images.judging)),
+    };
     let judging = images.judging.shallow_clone();
     let ready = on_one_thread(|| {
         // Moved in whole: tensors may go to another thread, not be shared with it.
-        let (weights, judging) = (weights, judging);
-        prepare(&network, &weights, judging.evaluation())
+        let (trained, judging) = (trained, judging);
+        trained.ready(&network, &judging)
     })?;
     let test = images.test(&network)?;
-    let described = NetworkFile::from_network(&space.spec_of(&member.row.genome.0), &network);
-    Ok(Picked { ready, described, id: member.row.id, seed: settings.seed, test_top1: member.test_top1, test })
+    Ok(Picked { ready, described, id: tested.row.id, seed: settings.seed, test_top1: tested.test_top1, test })
 }
 
 fn chosen<'a>(run: &'a Summary, pick: &Pick, space: &Space) -> Result<&'a Tested> {

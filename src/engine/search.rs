@@ -4,22 +4,25 @@ use std::path::Path;
 
 use super::Algorithm;
 use super::History;
+use super::Mode;
 use super::Row;
 use super::RowJournal;
 use super::RunDirectory;
 use super::RunImages;
+use super::Scorer;
 use super::Session;
 use super::Settings;
-use super::SharedWeights;
 use super::StartingWeights;
 use super::Status;
 use super::Summary;
+use super::Trained;
 use super::device;
-use super::finish::WeightsOf;
+use super::finish::TrainedOf;
 use super::finish::finish;
 use super::one_shot::run_one_shot;
 use super::plan::Pace;
 use super::plan::spoken;
+use super::post_training;
 use super::records;
 use super::repair::Limits;
 use super::repair::Repaired;
@@ -55,6 +58,9 @@ use crate::train::Sandwich;
 pub fn check_search(settings: &Settings, place: &Path, session: &Session) -> Result<()> {
     settings.check()?;
     let space = Space::new(settings.space.clone())?;
+    if settings.mode == Mode::PostTraining {
+        crate::cost::parts(&space)?;
+    }
     let pricing = device::pricing(settings, None)?;
     device::check(settings, &space, &pricing)?;
     if let Err(error) = check_feasible(&space, &pricing, &settings.constraints) {
@@ -93,21 +99,26 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
     if settings.algorithm == Algorithm::Fliqs {
         return run_one_shot(settings, folder, session, (&space, &pricing), &images, &mut history);
     }
-    state_cost(settings, session, &space, &images, &history)?;
-    let weights = shared_weights(settings, folder, session, &space, &images)?;
+    let (trained, first) = match settings.mode {
+        Mode::Supernet => {
+            state_cost(settings, session, &space, &images, &history)?;
+            (Trained::Shared(shared_weights(settings, folder, session, &space, &images)?), Vec::new())
+        }
+        Mode::PostTraining => post_training::begin(settings, folder, session, (&space, &pricing), &images)?,
+    };
     let limits = Limits::new(&space, &pricing, &settings.constraints);
     let mut work =
-        Work { settings, session, space: &space, pricing: &pricing, limits, images: &images, weights: &weights };
-    let stop = work.searched(&mut history)?;
+        Work { settings, session, space: &space, pricing: &pricing, limits, images: &images, trained: &trained };
+    let stop = work.searched(&mut history, first)?;
     work.uniforms(&mut history)?;
     if settings.random_baseline {
         work.baseline(&mut history)?;
     }
-    let weights = || {
-        let same = weights.shallow_clone();
-        Box::new(move |_: &Row| Ok(same.shallow_clone())) as WeightsOf<'_>
+    let trained = || {
+        let same = trained.shallow_clone();
+        Box::new(move |_: &Row| Ok(same.shallow_clone())) as TrainedOf<'_>
     };
-    finish(settings, folder, session, (&space, &pricing), &images, &history.rows, &weights, &stop.to_string())
+    finish(settings, folder, session, (&space, &pricing), &images, &history.rows, &trained, &stop.to_string())
 }
 
 /// The space with a head for this many classes, said where it differs from the space's own.
@@ -209,14 +220,14 @@ struct Work<'a> {
     pricing: &'a Pricing,
     limits: Limits<'a>,
     images: &'a RunImages,
-    weights: &'a Weights,
+    trained: &'a Trained,
 }
 
 impl Work<'_> {
-    fn evaluator<'b>(&'b self, progress: &'b Progress) -> SharedWeights<'b> {
-        SharedWeights {
+    fn evaluator<'b>(&'b self, progress: &'b Progress) -> Scorer<'b> {
+        Scorer {
             space: self.space,
-            weights: self.weights,
+            trained: self.trained,
             images: &self.images.judging,
             threads: scoring_threads(self.settings.threads, self.session.device),
             pricing: self.pricing,
@@ -238,15 +249,15 @@ impl Work<'_> {
         formats.into_iter().filter_map(|format| self.space.uniform_smallest(format)).map(Genome).collect()
     }
 
-    /// The run's own search.
-    fn searched(&mut self, history: &mut History) -> Result<StopReason> {
+    /// The run's own search; `planned` are the candidates that it begins with, beside the uniform ones.
+    fn searched(&mut self, history: &mut History, planned: Vec<Genome>) -> Result<StopReason> {
         let choices = self.space.genome_choices()?;
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
             Algorithm::Nsga2 | Algorithm::Fliqs => {
                 let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
-                let first = first.chain(self.limits.fastest()).filter(|genome| self.limits.fits(genome));
-                let mut first: Vec<Genome> = first.collect();
+                let first = planned.into_iter().chain(first).chain(self.limits.fastest());
+                let mut first: Vec<Genome> = first.filter(|genome| self.limits.fits(genome)).collect();
                 first.dedup();
                 Box::new(Nsga2::new(choices, self.settings.population)?.starting_with(first)?)
             }

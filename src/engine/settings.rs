@@ -47,6 +47,34 @@ impl FromStr for Algorithm {
     }
 }
 
+/// Whether a search trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// It trains a supernet and scores candidates on its shared weights.
+    #[default]
+    Supernet,
+    /// It quantizes given weights: minutes, no training.
+    PostTraining,
+}
+
+/// The modes by name.
+const MODES: [(Mode, &str); 2] = [(Mode::Supernet, "supernet"), (Mode::PostTraining, "ptq")];
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(MODES.iter().find(|(mode, _)| mode == self).map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = MODES.iter().find(|(_, name)| *name == text).map(|(mode, _)| *mode);
+        found.ok_or_else(|| Error::unknown_name("--mode", text, MODES.iter().map(|(_, name)| *name)))
+    }
+}
+
 /// What training on a data set follows from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainSettings {
@@ -82,6 +110,9 @@ pub struct Settings {
     pub data: DataSource,
     /// Training images held out for validation.
     pub validation: Holdout,
+    /// Whether it trains.
+    #[serde(default)]
+    pub mode: Mode,
     /// How candidates are found.
     pub algorithm: Algorithm,
     /// Whether a random search with as many evaluations runs beside it.
@@ -167,6 +198,21 @@ impl Settings {
         if !traded.contains(&self.objective) {
             let known = traded.map(|metric| metric.to_string()).join(", ");
             return Err(Error::bad_value("--objective", self.objective, format!("must be one of {known}")));
+        }
+        if self.mode == Mode::PostTraining {
+            if self.weights.is_none() {
+                return Err(Error::missing_option(
+                    "--weights",
+                    "--mode ptq quantizes a trained network: name its weights",
+                ));
+            }
+            if self.algorithm == Algorithm::Fliqs {
+                return Err(Error::bad_value(
+                    "--algorithm",
+                    self.algorithm,
+                    "trains; --mode ptq takes nsga2 or random",
+                ));
+            }
         }
         if self.algorithm == Algorithm::Fliqs {
             let beta = self.one_shot.beta;

@@ -2,9 +2,14 @@
 //!
 //! This is the network that is exported: what `search` and `eval` measure is what the file computes.
 
+use std::ops::Range;
+
 use tch::{Device, Tensor, no_grad};
 
+use super::Step;
 use super::Weights;
+use super::operate;
+use super::walk;
 use super::weights::tensor;
 use crate::formats::Format;
 use crate::formats::QuantSpec;
@@ -19,14 +24,12 @@ use crate::quant::Ranges;
 use crate::stored::StoredLayer;
 use crate::stored::StoredNetwork;
 use crate::stored::StoredWeight;
-use crate::stored::takes_integer_bias;
 
 /// An evaluation-ready network: what a file would store, and the same weights and biases as tensors.
 #[derive(Debug)]
 pub struct Folded {
     stored: StoredNetwork,
     tensors: Vec<Option<LayerTensors>>,
-    last_use: Vec<usize>,
     device: Device,
 }
 
@@ -50,17 +53,8 @@ impl Folded {
 
     /// The network that a file holds, ready to run.
     pub fn from_stored(stored: StoredNetwork, device: Device) -> Self {
-        let layers = &stored.network.layers;
-        let mut last_use = vec![0; layers.len()];
-        for (index, layer) in layers.iter().enumerate() {
-            for source in &layer.inputs {
-                if let Source::Layer(from) = source {
-                    last_use[*from] = index;
-                }
-            }
-        }
         let tensors = stored.layers.iter().map(|layer| layer.as_ref().map(|layer| tensors(layer, device))).collect();
-        Self { stored, tensors, last_use, device }
+        Self { stored, tensors, device }
     }
 
     /// The logits of a batch.
@@ -73,6 +67,11 @@ impl Folded {
             Source::Layer(index) => self.stored.scales[index],
         };
         no_grad(|| self.run(x, &mut |point, source, x| quant::activation_in_place(x, point, scale(source))))
+    }
+
+    /// Where its tensors live.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Everything that runs this network, as plain arrays.
@@ -96,7 +95,9 @@ impl Folded {
             });
         }
         self.take_scales(&ranges);
-        self.round_biases();
+        for index in self.stored.round_biases() {
+            self.tensors[index] = self.stored.layers[index].as_ref().map(|layer| tensors(layer, self.device));
+        }
     }
 
     fn tensor_name(&self, source: Source) -> &str {
@@ -114,58 +115,63 @@ impl Folded {
         self.stored.scales = network.layers.iter().map(of_layer).collect();
     }
 
-    /// Rounds biases as integer kernels hold them; their step follows from the scales.
-    fn round_biases(&mut self) {
-        for index in 0..self.tensors.len() {
-            let layer = &self.stored.network.layers[index];
-            let (Some(stored), Some(spec)) = (&self.stored.layers[index], layer.weight) else { continue };
-            if let Some(point) = self.stored.network.point(layer.inputs[0])
-                && let Some(scale) = self.stored.scale(layer.inputs[0])
-                && takes_integer_bias(spec.format, point.spec.format)
-            {
-                let rounded = stored.with_integer_bias(scale);
-                self.tensors[index] = Some(tensors(&rounded, self.device));
-                self.stored.layers[index] = Some(rounded);
-            }
-        }
-    }
-
     fn run(&self, x: &Tensor, quantize: &mut dyn FnMut(&Point, Source, Tensor) -> Tensor) -> Tensor {
         let network = &self.stored.network;
         // A copy, because the images of the caller must stay as they are.
         let input = quantize(&network.input_point, Source::Input, layers::channels_last(x).copy());
-        let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
-        for (index, layer) in network.layers.iter().enumerate() {
-            let y = {
-                let read = |source: Source| match source {
-                    Source::Input => &input,
-                    Source::Layer(from) => &outputs[from],
-                };
-                self.operate(index, layer, read(layer.inputs[0]), layer.inputs.get(1).map(|&source| read(source)))
-            };
-            outputs.push(match &layer.point {
-                Some(point) => quantize(point, Source::Layer(index), layers::activate_before_quantizer(y, layer.act)),
-                None => layers::activate(&y, layer.act),
-            });
-            for (from, &last) in self.last_use.iter().enumerate().take(index) {
-                if last == index {
-                    outputs[from] = Tensor::new();
-                }
-            }
-        }
-        outputs.pop().unwrap_or_default()
+        walk(network, 0..network.layers.len(), input, &mut Run { folded: self, quantize })
     }
 
-    fn operate(&self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
-        match (layer.op, &self.tensors[index], second) {
-            (Op::Conv(conv), Some(folded), _) => layers::convolution(x, &folded.weight, Some(&folded.bias), conv),
-            (Op::Linear { .. }, Some(folded), _) => layers::linear(x, &folded.weight, Some(&folded.bias)),
-            (Op::Add, _, Some(shortcut)) => x + shortcut,
-            (Op::Gate, _, Some(gate)) => x * gate,
-            (Op::AttentionValues { heads }, _, Some(qkv)) => layers::attention_values(x, qkv, heads),
-            (Op::Embed, Some(own), _) => layers::embed(x, &own.bias.narrow(0, 0, 1), &own.weight),
-            (Op::LayerNorm, Some(own), _) => layers::layer_norm(x, &own.weight.flatten(0, -1), Some(&own.bias)),
-            (op, _, _) => layers::without_weights(x, op, layer.output),
+    /// Runs `layers`, whose weights and scales are fixed; `input` is the quantized result of what is in front of them.
+    ///
+    /// # Shapes
+    /// `input`: `[n, c, h, w]`.
+    pub fn part(&self, layers: Range<usize>, input: &Tensor) -> Tensor {
+        let scales = &self.stored.scales;
+        let mut quantize = |point: &Point, source, x| {
+            let Source::Layer(index) = source else { return x };
+            quant::activation_in_place(x, point, scales[index])
+        };
+        no_grad(|| {
+            walk(
+                &self.stored.network,
+                layers,
+                input.shallow_clone(),
+                &mut Run { folded: self, quantize: &mut quantize },
+            )
+        })
+    }
+
+    /// A layer's operator with its folded weights.
+    pub fn operate(&self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
+        operate(layer, x, second, self.tensors[index].as_ref().map(|own| (&own.weight, &own.bias)))
+    }
+
+    /// The images as the first layer reads them.
+    ///
+    /// # Shapes
+    /// `x`: `[n, c, h, w]`, and so the result.
+    pub fn input(&self, x: &Tensor) -> Tensor {
+        let point = &self.stored.network.input_point;
+        no_grad(|| quant::activation_in_place(layers::channels_last(x).copy(), point, self.stored.input_scale))
+    }
+}
+
+/// A walk with the folded weights.
+struct Run<'a, 'q> {
+    folded: &'a Folded,
+    quantize: &'q mut dyn FnMut(&Point, Source, Tensor) -> Tensor,
+}
+
+impl Step for Run<'_, '_> {
+    fn operate(&mut self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
+        self.folded.operate(index, layer, x, second)
+    }
+
+    fn quantize(&mut self, index: usize, x: Tensor) -> Tensor {
+        match &self.folded.stored.network.layers[index].point {
+            Some(point) => (self.quantize)(point, Source::Layer(index), x),
+            None => x,
         }
     }
 }

@@ -5,8 +5,10 @@
 
 mod folded;
 mod forward;
+mod walk;
 mod weights;
 
 pub use folded::Folded;
 pub use forward::{Pass, Statistics, forward};
-pub use weights::{Weights, array, shared_part};
+pub use walk::{Step, blocks, operate, walk};
+pub use weights::{Weights, array, shared_part, tensor};

@@ -240,7 +240,11 @@ pub fn array(tensor: &Tensor) -> Array {
     Array::floats(shape, values)
 }
 
-pub(super) fn tensor(values: &[f32], shape: &[usize], device: Device) -> Tensor {
+/// A tensor of these values.
+///
+/// # Panics
+/// When they do not fill the shape.
+pub fn tensor(values: &[f32], shape: &[usize], device: Device) -> Tensor {
     let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     Tensor::from_slice(values).to_kind(Kind::Float).view(shape.as_slice()).to_device(device)
 }

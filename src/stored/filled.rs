@@ -2,7 +2,7 @@
 
 use rand_distr::{Distribution, Normal};
 
-use super::{StoredLayer, StoredNetwork, StoredWeight, takes_integer_bias};
+use super::{StoredLayer, StoredNetwork, StoredWeight};
 use crate::network::{LayerSpec, Network, Point};
 use crate::seed::Seed;
 
@@ -23,15 +23,9 @@ impl StoredNetwork {
             network: network.clone(),
         };
         for (index, layer) in network.layers.iter().enumerate() {
-            let filled = filled(layer, seed.at(index as u64));
-            let input = network.point(layer.inputs[0]).map(|point| point.spec.format);
-            stored.layers[index] = match (filled, stored.scale(layer.inputs[0]), input) {
-                (Some(own), Some(scale), Some(input)) if takes_integer_bias(own.weight.spec.format, input) => {
-                    Some(own.with_integer_bias(scale))
-                }
-                (own, _, _) => own,
-            };
+            stored.layers[index] = filled(layer, seed.at(index as u64));
         }
+        stored.round_biases();
         stored
     }
 }

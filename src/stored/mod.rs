@@ -80,6 +80,22 @@ impl StoredNetwork {
         }
     }
 
+    /// Rounds biases as integer kernels hold them: their step follows from the scales. Returns the layers it is about.
+    pub fn round_biases(&mut self) -> Vec<usize> {
+        let mut rounded = Vec::new();
+        for index in 0..self.layers.len() {
+            let source = self.network.layers[index].inputs[0];
+            let (Some(layer), Some(point)) = (&self.layers[index], self.network.point(source)) else { continue };
+            if let Some(scale) = self.scale(source)
+                && takes_integer_bias(layer.weight.spec.format, point.spec.format)
+            {
+                self.layers[index] = Some(layer.with_integer_bias(scale));
+                rounded.push(index);
+            }
+        }
+        rounded
+    }
+
     /// The scale of the tensor a source names; operators that repeat their input's scale pass it on.
     pub fn scale(&self, source: Source) -> Option<f32> {
         match source {

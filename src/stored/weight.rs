@@ -46,11 +46,28 @@ impl StoredWeight {
                 values.iter_mut().for_each(|value| *value *= factor);
             }
         }
-        let mut scales = if spec.format.takes_scale() {
+        let scales = if spec.format.takes_scale() {
             min_max_scales(&weights, shape, &spec)
         } else {
             Scales { runs: vec![1.0; spec.granularity.scale_count(shape)], tensor: 1.0 }
         };
+        let mut quantized = Self::under(weights, shape, spec, scales);
+        if let Some(factors) = factors.filter(|_| spec.granularity == Granularity::Channel) {
+            for (scale, &factor) in
+                quantized.scales.runs.iter_mut().zip(factors).filter(|(_, factor)| on_scale(**factor))
+            {
+                *scale *= factor;
+            }
+        }
+        quantized
+    }
+
+    /// Quantizes `weights` under given scales.
+    ///
+    /// # Panics
+    /// When `weights` or `scales` does not fit `shape`.
+    pub fn under(mut weights: Vec<f32>, shape: &[usize], spec: QuantSpec, scales: Scales) -> Self {
+        assert_eq!(scales.runs.len(), spec.granularity.scale_count(shape), "one scale a run");
         let Runs { row, run } = spec.granularity.runs(shape);
         let runs = weights.chunks_mut(row).flat_map(|row| row.chunks_mut(run));
         for (values, &scale) in runs.zip(&scales.runs) {
@@ -58,11 +75,6 @@ impl StoredWeight {
             values.iter_mut().for_each(|value| *value /= scale);
             if spec.format != Format::Float32 {
                 round_to_grid(spec.format, values);
-            }
-        }
-        if let Some(factors) = factors.filter(|_| spec.granularity == Granularity::Channel) {
-            for (scale, &factor) in scales.runs.iter_mut().zip(factors).filter(|(_, factor)| on_scale(**factor)) {
-                *scale *= factor;
             }
         }
         Self { spec, shape: shape.to_vec(), grid: weights, scales }

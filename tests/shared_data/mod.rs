@@ -10,6 +10,7 @@ mod cifar10;
 mod evaluation;
 mod latency;
 mod network;
+mod ptq;
 mod search;
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);

@@ -1,7 +1,7 @@
 //! `bitfront export`.
 
 mod onnx;
-mod packed;
+pub(super) mod packed;
 
 use std::path::{Path, PathBuf};
 
@@ -75,13 +75,13 @@ pub struct ExportArgs {
 }
 
 /// A network to be written, and what is known of it.
-struct Subject {
-    ready: Folded,
-    described: NetworkFile,
-    test: Loader,
-    seed: u64,
+pub(super) struct Subject {
+    pub(super) ready: Folded,
+    pub(super) described: NetworkFile,
+    pub(super) test: Loader,
+    pub(super) seed: u64,
     /// Id and test top-1 of a run's member.
-    member: Option<(usize, f64)>,
+    pub(super) member: Option<(usize, f64)>,
 }
 
 impl Subject {
@@ -117,11 +117,7 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
     }
     let path = common.out.as_deref().ok_or_else(|| Error::missing_option("--out", "name the file to write"))?;
     let weights = (args.to != Target::Onnx).then(|| path.with_extension("safetensors"));
-    for path in [Some(path), weights.as_deref()].into_iter().flatten() {
-        if path.exists() && !common.force {
-            return Err(Error::bad_value("--out", path.display(), "exists already; --force replaces it"));
-        }
-    }
+    refuse_existing([Some(path), weights.as_deref()].into_iter().flatten(), common)?;
     refuse_extension(args.to, path)?;
     if let (Some(pick), None) = (&args.pick, &args.run) {
         return Err(Error::bad_value("--pick", pick, "picks from a front: name a run's folder"));
@@ -139,12 +135,20 @@ pub fn run(args: &ExportArgs, common: &Common) -> Result<()> {
     let subject = subject(args, &session, common)?;
     match args.to {
         Target::Onnx => onnx::write(args, common, &session, &subject, path),
-        Target::Ron | Target::Json | Target::Safetensors => packed::write(args, common, &session, &subject, path),
+        Target::Ron | Target::Json | Target::Safetensors => packed::run(args, common, &session, &subject, path),
+    }
+}
+
+/// Refuses to write over files unless `--force` says so.
+pub(super) fn refuse_existing<'a>(mut paths: impl Iterator<Item = &'a Path>, common: &Common) -> Result<()> {
+    match paths.find(|path| path.exists() && !common.force) {
+        Some(path) => Err(Error::bad_value("--out", path.display(), "exists already; --force replaces it")),
+        None => Ok(()),
     }
 }
 
 /// The description names the packed weights beside it, which end in `.safetensors`; readers tell the kinds by the ending.
-fn refuse_extension(to: Target, path: &Path) -> Result<()> {
+pub(super) fn refuse_extension(to: Target, path: &Path) -> Result<()> {
     let own = match to {
         Target::Onnx => "onnx",
         Target::Ron => "ron",

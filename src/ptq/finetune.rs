@@ -1,0 +1,207 @@
+//! Short training of a quantized network as a whole, towards what it gives in float: distillation without labels.
+//!
+//! Weights move with the straight-through gradient under fixed scales; biases and clips of activations move with them.
+
+use rand::RngExt;
+use tch::{Device, Kind, Tensor};
+
+use super::Calibrated;
+use super::adam::Adam;
+use super::reconstruct::{in_parts, taken};
+use crate::error::{Error, Result};
+use crate::formats::{ScaleKind, round_to_grid};
+use crate::models::{Folded, Step, operate, tensor, walk};
+use crate::network::{LayerSpec, Network};
+use crate::quant;
+use crate::seed::Seed;
+use crate::stored::{StoredNetwork, StoredWeight};
+
+/// How long, and how fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finetuning {
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// Learning rate of weights, in steps of their grid.
+    pub weight_rate: f64,
+    /// Learning rate of a clip, as a share of it.
+    pub scale_rate: f64,
+    /// Learning rate of the biases.
+    pub bias_rate: f64,
+    /// Root of all random numbers.
+    pub seed: Seed,
+}
+
+impl Finetuning {
+    /// The usual rates.
+    pub fn new(seed: Seed) -> Self {
+        Self { epochs: 1, batch: 32, weight_rate: 1e-3, scale_rate: 3e-4, bias_rate: 3e-5, seed }
+    }
+
+    /// Training steps over so many images.
+    pub fn steps(&self, images: i64) -> usize {
+        self.epochs * usize::try_from(images).unwrap_or(0).div_ceil(self.batch.max(1))
+    }
+}
+
+/// Trains `stored`, which was made from `calibrated`, on `images`; `step` is told after each training step and may end it.
+///
+/// # Shapes
+/// `images`: `[n, c, h, w]`, normalised.
+///
+/// # Errors
+/// What `step` returns; a loss that is not finite.
+pub fn finetune(
+    calibrated: &Calibrated,
+    stored: &StoredNetwork,
+    images: &Tensor,
+    options: Finetuning,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Result<StoredNetwork> {
+    let float = calibrated.exact(images.device());
+    let target = in_parts(images, &|x| float.logits(x)).log_softmax(-1, Kind::Float);
+    let ready = Folded::from_stored(stored.clone(), images.device());
+    let inputs = in_parts(images, &|x| ready.input(x));
+    let mut student = Student::new(calibrated, stored, options, images.device());
+    let mut adam = student.optimiser();
+    let mut rng = options.seed.child("finetune").rng();
+    let count = images.size()[0];
+    let steps = options.steps(count);
+    for at in 0..steps {
+        let which: Vec<i64> = (0..options.batch).map(|_| rng.random_range(0..count)).collect();
+        let which = Tensor::from_slice(&which).to_device(images.device());
+        student.round();
+        let network = &stored.network;
+        let logits = walk(network, 0..network.layers.len(), taken(&inputs, &which), &mut student);
+        let (own, wanted) = (logits.log_softmax(-1, Kind::Float), target.index_select(0, &which));
+        let loss = (wanted.exp() * (wanted - own)).sum(Kind::Float) / options.batch as f64;
+        if !loss.double_value(&[]).is_finite() {
+            return Err(Error::Failed("the fine-tuning diverged".into()));
+        }
+        loss.backward();
+        adam.step(0.5 * (1.0 + (std::f64::consts::PI * at as f64 / steps as f64).cos()));
+        step()?;
+    }
+    Ok(student.finished(stored))
+}
+
+/// A layer with weights in training.
+struct Layer {
+    index: usize,
+    /// Weights in units of their scales.
+    latent: Tensor,
+    /// The scale of each weight.
+    scales: Tensor,
+    bias: Tensor,
+}
+
+/// A network in training.
+struct Student<'a> {
+    network: &'a Network,
+    options: Finetuning,
+    layers: Vec<Layer>,
+    parameters: Vec<Option<(Tensor, Tensor)>>,
+    clips: Vec<Option<Tensor>>,
+}
+
+impl<'a> Student<'a> {
+    fn new(calibrated: &Calibrated, stored: &'a StoredNetwork, options: Finetuning, device: Device) -> Self {
+        let network = &stored.network;
+        let (mut layers, mut parameters, mut clips) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, layer) in network.layers.iter().enumerate() {
+            let own = stored.layers[index].as_ref();
+            parameters.push(own.map(|own| {
+                let weight = tensor(&own.weight.values(), &own.weight.shape, device);
+                (weight, tensor(&own.bias, &[own.bias.len()], device))
+            }));
+            if let (Some(own), Some(exact)) = (own, &calibrated.float().layers[index])
+                && layer.weight.is_some_and(|spec| spec.format.takes_scale())
+            {
+                let scales = scales(&own.weight);
+                let exact = exact.weight.values();
+                // Near the float weight, but still rounded to what the network has.
+                let latent: Vec<f32> = (own.weight.grid.iter().zip(&exact).zip(&scales))
+                    .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.45, 0.45))
+                    .collect();
+                let shape = &own.weight.shape;
+                layers.push(Layer {
+                    index,
+                    latent: tensor(&latent, shape, device).set_requires_grad(true),
+                    scales: tensor(&scales, shape, device),
+                    bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
+                });
+            }
+            clips.push(layer.point.as_ref().zip(stored.scales[index]).map(|(point, scale)| {
+                let clip = Tensor::from_slice(&[scale * point.spec.format.max() as f32]).to_device(device);
+                clip.set_requires_grad(point.spec.scale == ScaleKind::Float32)
+            }));
+        }
+        Self { network, options, layers, parameters, clips }
+    }
+
+    fn optimiser(&self) -> Adam {
+        let mut adam = Adam::default();
+        for layer in &self.layers {
+            adam.add(&layer.latent, self.options.weight_rate);
+            adam.add(&layer.bias, self.options.bias_rate);
+        }
+        for clip in self.clips.iter().flatten().filter(|clip| clip.requires_grad()) {
+            adam.add(clip, self.options.scale_rate * clip.double_value(&[0]));
+        }
+        adam
+    }
+
+    /// The weights of the next step: rounded, with a gradient that passes straight through.
+    fn round(&mut self) {
+        for layer in &self.layers {
+            let Some(spec) = self.network.layers[layer.index].weight else { continue };
+            let mut codes: Vec<f32> = Vec::try_from(layer.latent.detach().contiguous().view([-1])).unwrap_or_default();
+            round_to_grid(spec.format, &mut codes);
+            let rounded = Tensor::from_slice(&codes).view_as(&layer.latent).to_device(layer.latent.device());
+            let weight = (&layer.latent + (rounded - layer.latent.detach())) * &layer.scales;
+            self.parameters[layer.index] = Some((weight, layer.bias.shallow_clone()));
+        }
+    }
+
+    fn finished(&mut self, stored: &StoredNetwork) -> StoredNetwork {
+        let mut stored = stored.clone();
+        for layer in &self.layers {
+            if let Some(own) = &mut stored.layers[layer.index] {
+                let mut codes: Vec<f32> =
+                    Vec::try_from(layer.latent.detach().to_device(Device::Cpu).contiguous().view([-1]))
+                        .unwrap_or_default();
+                round_to_grid(own.weight.spec.format, &mut codes);
+                own.weight.grid = codes;
+                own.bias = Vec::try_from(layer.bias.detach().to_device(Device::Cpu)).unwrap_or_default();
+            }
+        }
+        for (index, clip) in self.clips.iter().enumerate() {
+            if let (Some(clip), Some(point)) = (clip, &self.network.layers[index].point) {
+                stored.scales[index] = Some(clip.double_value(&[0]).max(1e-4) as f32 / point.spec.format.max() as f32);
+            }
+        }
+        stored.round_biases();
+        stored
+    }
+}
+
+/// The scale of every weight.
+fn scales(weight: &StoredWeight) -> Vec<f32> {
+    let ones = StoredWeight { grid: vec![1.0; weight.grid.len()], ..weight.clone() };
+    ones.values()
+}
+
+impl Step for Student<'_> {
+    fn operate(&mut self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
+        operate(layer, x, second, self.parameters[index].as_ref().map(|(weight, bias)| (weight, bias)))
+    }
+
+    fn quantize(&mut self, index: usize, x: Tensor) -> Tensor {
+        let Some(point) = &self.network.layers[index].point else { return x };
+        match &self.clips[index] {
+            Some(clip) => quant::learned_activation(&x, point, clip),
+            None => quant::activation(x, point, quant::Range::default()),
+        }
+    }
+}

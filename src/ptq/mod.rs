@@ -1,0 +1,20 @@
+//! Post-training quantization: a trained network, some images, no training run.
+//!
+//! [`Calibrated`] quantizes a float network into any formats; [`reconstruct`] refines what comes out, block by block.
+
+mod adam;
+mod calibrated;
+mod clip;
+mod equalise;
+mod finetune;
+mod reconstruct;
+mod rounding;
+mod sensitivity;
+
+pub use calibrated::{Calibrated, Clips, in_float};
+pub use clip::ClipRule;
+pub use equalise::equalised;
+pub use finetune::{Finetuning, finetune};
+pub use reconstruct::{Refinement, reconstruct};
+pub use rounding::{Rounding, SoftWeight};
+pub use sensitivity::{Distance, Prober};
