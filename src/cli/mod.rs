@@ -14,6 +14,7 @@ pub mod ready;
 pub mod refine;
 pub mod report;
 pub mod search;
+pub mod sensitivity;
 pub mod train;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,8 @@ pub enum Verb {
     Train(train::TrainArgs),
     /// Measure a network's accuracy on test images
     Eval(eval::EvalArgs),
+    /// Measure how much each layer of a trained network suffers in each format
+    Sensitivity(sensitivity::SensitivityArgs),
     /// Quantize a trained network and recover its accuracy, without a training run
     Refine(refine::RefineArgs),
     /// Write a network as a file (ONNX, RON, JSON, safetensors) and prove that it runs
@@ -86,7 +89,7 @@ impl Verb {
             Self::Profile(_) => (true, false),
             Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
-            Self::Eval(_) | Self::Bench(_) => (false, true),
+            Self::Eval(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
             Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
         }
     }
@@ -113,6 +116,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Resume(args) => search::resume(args, common),
         Verb::Train(args) => train::run(args, common),
         Verb::Eval(args) => eval::run(args, common),
+        Verb::Sensitivity(args) => sensitivity::run(args, common),
         Verb::Refine(args) => refine::run(args, common),
         Verb::Export(args) => export::run(args, common),
         Verb::Cost(args) => cost::run(args, common.json),

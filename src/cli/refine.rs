@@ -84,7 +84,7 @@ pub struct RefinementArgs {
     /// Leave biases as they are
     #[arg(long)]
     pub fixed_biases: bool,
-    /// Passes over the images in which the whole network learns the float network's answers, at the end (no gain found; off)
+    /// Passes over the images in which the whole network learns the float network's answers, at the end
     #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
     pub finetune: usize,
 }
@@ -206,7 +206,9 @@ impl RefinementArgs {
     }
 
     fn refined(&self, calibrated: &Calibrated, task: &Task, session: &Session) -> Result<StoredNetwork> {
-        let images = Tensor::cat(&task.images.judging.calibration(), 0);
+        let plain = Tensor::cat(&task.images.judging.calibration(), 0);
+        // What the training mirrored is worth as much mirrored here.
+        let images = if task.images.mirrors() { Tensor::cat(&[&plain, &plain.flip([3])], 0) } else { plain };
         let options = Refinement {
             steps: self.steps,
             batch: self.batch,

@@ -107,6 +107,11 @@ impl RunImages {
         Ok(Self { training, judging, data: settings.data.clone(), classes, device })
     }
 
+    /// Whether training mirrors the images, so that a mirrored one is as good an image.
+    pub fn mirrors(&self) -> bool {
+        self.data.augment(1).flip
+    }
+
     /// Number of classes of the images.
     pub fn classes(&self) -> usize {
         self.classes

@@ -122,7 +122,7 @@ impl<'a> Student<'a> {
                 let exact = exact.weight.values();
                 // Near the float weight, but still rounded to what the network has.
                 let latent: Vec<f32> = (own.weight.grid.iter().zip(&exact).zip(&scales))
-                    .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.45, 0.45))
+                    .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.25, 0.25))
                     .collect();
                 let shape = &own.weight.shape;
                 layers.push(Layer {
