@@ -14,13 +14,13 @@ use crate::run_directory::striped_images;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/search_spaces/resnet8_fashion.ron");
 
-fn bitfront(arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn bitfront(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn done(arguments: &[&str]) -> String {
+pub(crate) fn done(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = bitfront(arguments);
     assert_eq!(code, 0, "{arguments:?}: {stderr}");
     stdout

@@ -3,19 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::latency::{bitfront, done};
 use crate::run_directory::striped_images;
-
-fn bitfront(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-fn done(arguments: &[&str]) -> String {
-    let (code, stdout, stderr) = bitfront(arguments);
-    assert_eq!(code, 0, "{arguments:?}: {stderr}");
-    stdout
-}
 
 /// A trained network: what a short search of the demo space leaves.
 fn trained(scratch: &Path) -> (String, String) {

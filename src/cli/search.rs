@@ -78,10 +78,10 @@ pub struct SearchArgs {
     /// nsga2: also run a random search with as many evaluations
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<Algorithm>,
-    /// nsga2 and random: candidates to evaluate [default: 200]
+    /// nsga2 and random: candidates to evaluate [default: 200; ptq: 48]
     #[arg(long, value_name = "N")]
     pub evaluations: Option<usize>,
-    /// nsga2: candidates a generation [default: 20]
+    /// nsga2: candidates a generation [default: 20; ptq: 12, and as many budgets]
     #[arg(long, value_name = "N")]
     pub population: Option<usize>,
     /// Time after which training and search stop: 90s, 10m or 2h

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::history::csv_text;
+use super::search::say_space;
 use super::{JudgingImages, RunDirectory, RunImages, Session, Settings, StartingWeights, Trained, supernet};
-use crate::cost::{Constraint, Metric, Part, Pricing, linear, parts, with};
+use crate::cost::{Constraint, LinearCost, Metric, Part, Pricing, linear, parts, with};
 use crate::error::{Error, Result};
 use crate::genome::Genome;
 use crate::models::Weights;
@@ -38,14 +39,7 @@ pub(super) fn begin(
 ) -> Result<(Trained, Vec<Genome>)> {
     let parts = parts(space)?;
     let options: usize = space.decisions().iter().map(|decision| decision.choices.len()).sum();
-    session.say(&format!(
-        "{}: {} decisions, 10^{:.1} networks; ptq with {} on {} threads",
-        settings.space.model,
-        space.decisions().len(),
-        space.log10_count(),
-        settings.algorithm,
-        settings.threads
-    ));
+    say_space(settings, space, session);
     session.say(&format!(
         "cost: measure {options} choices on {PROBED} images, solve {} budgets, score {} candidates",
         settings.population, settings.evaluations
@@ -175,18 +169,18 @@ fn plan(
 }
 
 /// The least harmful network within a budget, by the sums of what its parts do.
-pub(super) struct Solver<'a> {
+struct Solver<'a> {
     space: &'a Space,
     pricing: &'a Pricing,
     parts: &'a [Part],
     losses: Vec<Vec<f64>>,
-    limits: Vec<(Constraint, Vec<crate::cost::LinearCost>)>,
-    objective: (Metric, Vec<crate::cost::LinearCost>),
+    limits: Vec<(Constraint, Vec<LinearCost>)>,
+    objective: (Metric, Vec<LinearCost>),
 }
 
 impl<'a> Solver<'a> {
     /// `harm[decision][option]` is what an option does to the output.
-    pub(super) fn new(
+    fn new(
         space: &'a Space,
         pricing: &'a Pricing,
         parts: &'a [Part],
@@ -208,10 +202,10 @@ impl<'a> Solver<'a> {
     ///
     /// # Errors
     /// The solver fails.
-    pub(super) fn within(&self, budget: f64) -> Result<Option<Genome>> {
+    fn within(&self, budget: f64) -> Result<Option<Genome>> {
         let (metric, objective) = &self.objective;
         let own = Constraint { metric: *metric, limit: budget, strict: false };
-        let all: Vec<(Constraint, &Vec<crate::cost::LinearCost>)> =
+        let all: Vec<(Constraint, &Vec<LinearCost>)> =
             self.limits.iter().map(|(limit, costs)| (*limit, costs)).chain([(own, objective)]).collect();
         // Parts may price one another a little (latency): then the limit is tightened by what the sum missed.
         let mut limits: Vec<f64> = all.iter().map(|(limit, _)| limit.limit).collect();

@@ -133,6 +133,19 @@ fn with_classes(space: Space, classes: usize, session: &Session) -> Result<Space
     space.with_classes(classes)
 }
 
+/// Says what is searched, and how.
+pub(super) fn say_space(settings: &Settings, space: &Space, session: &Session) {
+    let mode = if settings.mode == Mode::PostTraining { "ptq with " } else { "" };
+    session.say(&format!(
+        "{}: {} decisions, 10^{:.1} networks; {mode}{} on {} threads",
+        settings.space.model,
+        space.decisions().len(),
+        space.log10_count(),
+        settings.algorithm,
+        settings.threads
+    ));
+}
+
 /// Says what the run will take, from a short measurement.
 fn state_cost(
     settings: &Settings,
@@ -149,14 +162,7 @@ fn state_cost(
     let tested = images.test(&space.network(&space.widest().0))?.order(0).len();
     let tests = pace.time(0, 1).mul_f64(20.0 * tested as f64 / pace.scored_images as f64 * 0.5);
     let total = pace.time(passes, scores) + tests;
-    session.say(&format!(
-        "{}: {} decisions, 10^{:.1} networks; {} on {} threads",
-        settings.space.model,
-        space.decisions().len(),
-        space.log10_count(),
-        settings.algorithm,
-        settings.threads
-    ));
+    say_space(settings, space, session);
     session.say(&format!(
         "cost: train {} epochs of {} steps x {} networks, about {}; score {scores} candidates on {} images, about {}; \
          test the front, about {}; together about {}",

@@ -5,11 +5,11 @@
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
-use super::Calibrated;
 use super::adam::Adam;
 use super::reconstruct::{in_parts, taken};
+use super::{Calibrated, trainable};
 use crate::error::{Error, Result};
-use crate::formats::{ScaleKind, round_to_grid};
+use crate::formats::round_to_grid;
 use crate::models::{Folded, Step, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
 use crate::quant;
@@ -111,10 +111,7 @@ impl<'a> Student<'a> {
         let (mut layers, mut parameters, mut clips) = (Vec::new(), Vec::new(), Vec::new());
         for (index, layer) in network.layers.iter().enumerate() {
             let own = stored.layers[index].as_ref();
-            parameters.push(own.map(|own| {
-                let weight = tensor(&own.weight.values(), &own.weight.shape, device);
-                (weight, tensor(&own.bias, &[own.bias.len()], device))
-            }));
+            parameters.push(own.map(|own| trainable::parameters(own, device)));
             if let (Some(own), Some(exact)) = (own, &calibrated.float().layers[index])
                 && layer.weight.is_some_and(|spec| spec.format.takes_scale())
             {
@@ -132,10 +129,7 @@ impl<'a> Student<'a> {
                     bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
                 });
             }
-            clips.push(layer.point.as_ref().zip(stored.scales[index]).map(|(point, scale)| {
-                let clip = Tensor::from_slice(&[scale * point.spec.format.max() as f32]).to_device(device);
-                clip.set_requires_grad(point.spec.scale == ScaleKind::Float32)
-            }));
+            clips.push(trainable::clip(stored, index, true, device));
         }
         Self { network, options, layers, parameters, clips }
     }
@@ -156,7 +150,7 @@ impl<'a> Student<'a> {
     fn round(&mut self) {
         for layer in &self.layers {
             let Some(spec) = self.network.layers[layer.index].weight else { continue };
-            let mut codes: Vec<f32> = Vec::try_from(layer.latent.detach().contiguous().view([-1])).unwrap_or_default();
+            let mut codes = trainable::floats(&layer.latent);
             round_to_grid(spec.format, &mut codes);
             let rounded = Tensor::from_slice(&codes).view_as(&layer.latent).to_device(layer.latent.device());
             let weight = (&layer.latent + (rounded - layer.latent.detach())) * &layer.scales;
@@ -168,17 +162,15 @@ impl<'a> Student<'a> {
         let mut stored = stored.clone();
         for layer in &self.layers {
             if let Some(own) = &mut stored.layers[layer.index] {
-                let mut codes: Vec<f32> =
-                    Vec::try_from(layer.latent.detach().to_device(Device::Cpu).contiguous().view([-1]))
-                        .unwrap_or_default();
+                let mut codes = trainable::floats(&layer.latent);
                 round_to_grid(own.weight.spec.format, &mut codes);
                 own.weight.grid = codes;
-                own.bias = Vec::try_from(layer.bias.detach().to_device(Device::Cpu)).unwrap_or_default();
+                own.bias = trainable::floats(&layer.bias);
             }
         }
         for (index, clip) in self.clips.iter().enumerate() {
             if let (Some(clip), Some(point)) = (clip, &self.network.layers[index].point) {
-                stored.scales[index] = Some(clip.double_value(&[0]).max(1e-4) as f32 / point.spec.format.max() as f32);
+                stored.scales[index] = Some(trainable::scale(clip, point));
             }
         }
         stored.round_biases();

@@ -10,6 +10,7 @@ mod finetune;
 mod reconstruct;
 mod rounding;
 mod sensitivity;
+mod trainable;
 
 pub use calibrated::{Calibrated, Clips, in_float};
 pub use clip::ClipRule;

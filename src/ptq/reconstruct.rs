@@ -10,9 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::adam::Adam;
-use super::{Calibrated, Rounding, SoftWeight};
+use super::{Calibrated, Rounding, SoftWeight, trainable};
 use crate::error::{Error, Result};
-use crate::formats::ScaleKind;
 use crate::models::{Folded, Step, blocks, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
 use crate::quant;
@@ -195,10 +194,7 @@ impl<'a> Block<'a> {
         for index in layers.clone() {
             let layer = &network.layers[index];
             let own = stored.layers[index].as_ref();
-            parameters.push(own.map(|own| {
-                let weight = tensor(&own.weight.values(), &own.weight.shape, device);
-                (weight, tensor(&own.bias, &[own.bias.len()], device))
-            }));
+            parameters.push(own.map(|own| trainable::parameters(own, device)));
             if let (Some(own), Some(exact)) = (own, &calibrated.float().layers[index])
                 && layer.weight.is_some_and(|spec| spec.format.takes_scale())
             {
@@ -206,11 +202,7 @@ impl<'a> Block<'a> {
                 let bias = tensor(&exact.bias, &[exact.bias.len()], device).set_requires_grad(options.biases);
                 soft.push(Layer { index, weight, bias });
             }
-            clips.push(layer.point.as_ref().zip(stored.scales[index]).map(|(point, scale)| {
-                let trained = options.scales && point.spec.scale == ScaleKind::Float32;
-                let clip = Tensor::from_slice(&[scale * point.spec.format.max() as f32]).to_device(device);
-                clip.set_requires_grad(trained)
-            }));
+            clips.push(trainable::clip(stored, index, options.scales, device));
         }
         Self { network, layers, options, dice, rng: seed.rng(), soft, parameters, clips }
     }
@@ -277,13 +269,12 @@ impl<'a> Block<'a> {
                 if self.options.rounding != Rounding::Nearest {
                     own.weight = layer.weight.decided(&own.weight);
                 }
-                own.bias = Vec::try_from(layer.bias.detach().to_device(tch::Device::Cpu)).unwrap_or_default();
+                own.bias = trainable::floats(&layer.bias);
             }
         }
         for (index, clip) in self.layers.clone().zip(&self.clips) {
             if let (Some(clip), Some(point)) = (clip, &self.network.layers[index].point) {
-                let largest = point.spec.format.max() as f32;
-                stored.scales[index] = Some(clip.double_value(&[0]).max(1e-4) as f32 / largest);
+                stored.scales[index] = Some(trainable::scale(clip, point));
             }
         }
     }
