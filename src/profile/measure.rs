@@ -137,9 +137,9 @@ pub fn network_ms(
 }
 
 /// Rounds in which networks take turns.
-pub const NETWORK_ROUNDS: usize = 3;
+pub const NETWORK_ROUNDS: usize = 5;
 
-/// Median times of some networks in milliseconds, each the median of three rounds through them all; `step` is told before each
+/// Median times of some networks in milliseconds, each the median of five rounds through them all; `step` is told before each
 /// measurement and may end it.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::stats::median;
 
 /// Rounds through all kernels: what slows the machine for a while slows one round of each.
-pub const ROUNDS: usize = 3;
+pub const ROUNDS: usize = 7;
 
 /// The rows measured so far, one file a round.
 #[derive(Debug)]

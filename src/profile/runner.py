@@ -2,7 +2,7 @@
 
     python run.py > kernels.csv        needs Python 3.8 and the packages onnxruntime and numpy
 
-A kernel's time is that of the model with it less that of the model without it; the two take turns, all kernels in three
+A kernel's time is that of the model with it less that of the model without it; the two take turns, all kernels in seven
 rounds. One thread, batch 1. Progress is on stderr.
 """
 
@@ -11,6 +11,7 @@ import contextlib
 import csv
 import ctypes
 import functools
+import gc
 import glob
 import os
 import statistics
@@ -20,7 +21,7 @@ import time
 import numpy
 import onnxruntime
 
-ROUNDS = 3
+ROUNDS = 7
 SHORTEST_US = 0.1  # less is within the noise of a difference
 NUMBERS = ["runs", "median_us", "p10_us", "p90_us", "mad_us"]
 
@@ -150,6 +151,7 @@ def main():
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
     runner = library_runner()
+    gc.disable()
     found = [[] for _ in rows]
     for turn in range(ROUNDS):
         for at, row in enumerate(rows):

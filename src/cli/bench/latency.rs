@@ -138,7 +138,7 @@ fn markdown(args: &LatencyBenchArgs, target: &Target, (least, most): (f64, f64),
         "# Searches under a latency limit\n\nWritten by `bitfront bench latency --target {} --shares {} --epochs {} \
          --evaluations {} --threads {}`\n(bitfront {}) on `{}` with the formats {}.\nTimes in ms for one image on one thread of \
          {} ({}).\n\nThe space reaches {least:.3} to {most:.3} ms by the table; a limit stands at a share of that way. Measured: \
-         when the\nfront was chosen; slower ones were left out. Again: after the run, in three rounds. float32: layers that the\n\
+         when the\nfront was chosen; slower ones were left out. Again: after the run, in five rounds. float32: layers that the\n\
          search kept in float32.\n\n{}\nOf {members} members the slowest, measured again, is {worst:+.1} % off its limit.\n",
         args.target.display(),
         shares.join(","),
