@@ -9,6 +9,7 @@ pub mod export;
 pub mod formats;
 pub mod latency;
 pub mod network_choice;
+mod point;
 pub mod profile;
 pub mod ready;
 pub mod refine;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::point::Point;
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::export::activation_scales;
 use crate::export::weight_scales;
 use crate::formats::Format;
-use crate::formats::QuantSpec;
 use crate::network::ModelName;
 use crate::network::ModelSpec;
 use crate::network::Network;
@@ -87,15 +87,8 @@ impl NetworkChoice {
             spec.classes = Some(classes);
         }
         if let Some(format) = self.format {
-            let layers = network.weighted().len();
-            let at = |rank: usize, inner: Format| match self.ends {
-                Some(ends) if rank == 0 || rank + 1 == layers => ends,
-                _ => inner,
-            };
-            let activation = self.activations.unwrap_or(format);
-            let weights: Vec<_> = (0..layers).map(|rank| QuantSpec::per_channel(at(rank, format))).collect();
-            let activations: Vec<_> = (0..layers).map(|rank| QuantSpec::per_tensor(at(rank, activation))).collect();
-            network.assign(&weights, &activations);
+            let activations = self.activations.unwrap_or(format);
+            Point { weights: format, activations, ends: self.ends }.assign(&mut network);
         }
         let channels = network.input.c;
         network.transform.renormalise(self.mean.as_deref(), self.std.as_deref(), channels)?;

@@ -72,6 +72,9 @@ pub struct RefinementArgs {
     /// Images a step
     #[arg(long, value_name = "N", default_value_t = Refinement::default().batch)]
     pub batch: usize,
+    /// How often each image is learned from: as it is, then shifted and mirrored as a training does
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub views: usize,
     /// How weights are rounded: learned, scale-aware (for small floats) or nearest
     #[arg(long, default_value_t = Rounding::default())]
     pub rounding: Rounding,
@@ -87,6 +90,23 @@ pub struct RefinementArgs {
     /// Passes over the images in which the whole network learns the float network's answers, at the end
     #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
     pub finetune: usize,
+}
+
+/// A network before and after its refinement.
+pub(super) struct Refined {
+    /// Quantized only.
+    pub(super) before: Folded,
+    /// Refined.
+    pub(super) after: Folded,
+    /// Divergence of either from the float network on the validation images, in nats.
+    pub(super) harm: [f64; 2],
+}
+
+impl Refined {
+    /// Whether the refinement helped on images that it has not seen.
+    pub(super) fn helped(&self) -> bool {
+        self.harm[1] < self.harm[0]
+    }
 }
 
 /// The network that is refined, and its images.
@@ -109,7 +129,7 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
     refuse_existing([path, &path.with_extension("safetensors")].into_iter(), common)?;
     let session = common.session(common.thread_count()?, None)?;
     let task = task(args, &session, common)?;
-    let (network, device) = (&task.network, session.device);
+    let network = &task.network;
     let began = Instant::now();
     let count = task.images.judging.calibration().iter().map(|x| x.size()[0]).sum::<i64>();
     session.say(&format!(
@@ -119,17 +139,10 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
         args.how.batch,
         args.how.finetune
     ));
-    let calibrated = args.how.calibrated(&task, device);
-    let before = calibrated.ready(network, device);
-    let refined = args.how.refined(&calibrated, &task, &session)?;
-    let after = Folded::from_stored(refined, device);
-    // Kept only where it helps on images that it has not seen.
-    let validation = task.images.judging.validation().collect::<Result<Vec<_>>>()?;
-    let held: Vec<&Tensor> = validation.iter().map(|(x, _)| x).collect();
-    let prober = Prober::new(&calibrated, network, &held);
-    let harm = [&before, &after].map(|ready| prober.distance_of(ready).divergence);
+    let refined = args.how.refine((network, &task.weights, &task.images), task.seed, &session)?;
     let seconds = began.elapsed().as_secs_f64();
-    let helped = harm[1] < harm[0];
+    let helped = refined.helped();
+    let Refined { before, after, harm } = refined;
     let test = task.images.test(network)?;
     let unrefined = evaluate(&before, test.epoch(0, 0))?.top1;
     let ready = if helped { after } else { before };
@@ -179,7 +192,8 @@ fn task(args: &RefineArgs, session: &Session, common: &Common) -> Result<Task> {
 }
 
 impl RefinementArgs {
-    fn check(&self) -> Result<()> {
+    /// Whether every number lies in its range.
+    pub(super) fn check(&self) -> Result<()> {
         for (option, value) in [("--drop", self.drop), ("--equalise", self.equalise)] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::bad_value(option, value, "must be from 0 to 1"));
@@ -188,16 +202,42 @@ impl RefinementArgs {
         if !(1..=4096).contains(&self.batch) {
             return Err(Error::bad_value("--batch", self.batch, "must be from 1 to 4096"));
         }
+        if !(1..=64).contains(&self.views) {
+            return Err(Error::bad_value("--views", self.views, "must be from 1 to 64"));
+        }
         if self.steps > 1_000_000 || self.finetune > 100_000 {
             return Err(Error::bad_value("--steps", self.steps, "at most 1000000 steps and 100000 epochs"));
         }
         Ok(())
     }
 
-    fn calibrated(&self, task: &Task, device: tch::Device) -> Calibrated {
-        let images = task.images.judging.calibration();
+    /// Calibrates, quantizes, refines.
+    ///
+    /// # Errors
+    /// An image cannot be read; a training diverges; an interrupt.
+    pub(super) fn refine(
+        &self,
+        (network, weights, images): (&Network, &Weights, &RunImages),
+        seed: u64,
+        session: &Session,
+    ) -> Result<Refined> {
+        let calibrated = self.calibrated(network, weights, images);
+        let before = calibrated.ready(network, session.device);
+        let refined = self.refined(&calibrated, network, images, seed, session)?;
+        let after = Folded::from_stored(refined, session.device);
+        // Images that neither has seen.
+        let validation = images.judging.validation().collect::<Result<Vec<_>>>()?;
+        let held: Vec<&Tensor> = validation.iter().map(|(x, _)| x).collect();
+        let prober = Prober::new(&calibrated, network, &held);
+        let harm = [&before, &after].map(|ready| prober.distance_of(ready).divergence);
+        Ok(Refined { before, after, harm })
+    }
+
+    fn calibrated(&self, network: &Network, weights: &Weights, images: &RunImages) -> Calibrated {
+        let device = images.device();
+        let images = images.judging.calibration();
         let clips = Clips { weights: self.weight_clip, activations: self.act_clip };
-        let calibrated = Calibrated::new(&task.network, &task.weights, &images, clips);
+        let calibrated = Calibrated::new(network, weights, &images, clips);
         if self.equalise <= 0.0 {
             return calibrated;
         }
@@ -205,10 +245,15 @@ impl RefinementArgs {
         Calibrated::of(&Folded::from_stored(float, device), &images, clips)
     }
 
-    fn refined(&self, calibrated: &Calibrated, task: &Task, session: &Session) -> Result<StoredNetwork> {
-        let plain = Tensor::cat(&task.images.judging.calibration(), 0);
-        // What the training mirrored is worth as much mirrored here.
-        let images = if task.images.mirrors() { Tensor::cat(&[&plain, &plain.flip([3])], 0) } else { plain };
+    fn refined(
+        &self,
+        calibrated: &Calibrated,
+        network: &Network,
+        images: &RunImages,
+        seed: u64,
+        session: &Session,
+    ) -> Result<StoredNetwork> {
+        let images = Tensor::cat(&images.views(self.views)?, 0);
         let options = Refinement {
             steps: self.steps,
             batch: self.batch,
@@ -216,20 +261,20 @@ impl RefinementArgs {
             drop: self.drop,
             scales: !self.fixed_scales,
             biases: !self.fixed_biases,
-            seed: Seed::new(task.seed).child("refine"),
+            seed: Seed::new(seed).child("refine"),
             ..Refinement::default()
         };
-        let progress = Progress::new("refine", (blocks(&task.network).len() * self.steps) as u64, session.quiet);
+        let progress = Progress::new("refine", (blocks(network).len() * self.steps) as u64, session.quiet);
         let mut step = || {
             progress.step(1);
             session.check_interrupt("nothing was written")
         };
-        let refined = reconstruct(calibrated, &task.network, &images, options, &mut step)?;
+        let refined = reconstruct(calibrated, network, &images, options, &mut step)?;
         progress.finish();
         if self.finetune == 0 {
             return Ok(refined);
         }
-        let tuning = Finetuning { epochs: self.finetune, batch: self.batch, ..Finetuning::new(Seed::new(task.seed)) };
+        let tuning = Finetuning { epochs: self.finetune, batch: self.batch, ..Finetuning::new(Seed::new(seed)) };
         let progress = Progress::new("fine-tune", tuning.steps(images.size()[0]) as u64, session.quiet);
         let mut step = || {
             progress.step(1);

@@ -65,6 +65,11 @@ impl Loader {
         }
     }
 
+    /// The images that batches are made of, unshuffled, as indices into all images.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
+
     /// The images of `epoch` in the order of their batches, as indices into the images.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order = self.indices.to_vec();

@@ -77,6 +77,9 @@ pub struct RunImages {
     pub training: Loader,
     /// The images that candidates are judged by.
     pub judging: JudgingImages,
+    /// Makes batches of the images that ranges are recorded from.
+    calibrating: Loader,
+    seed: Seed,
     data: DataSource,
     classes: usize,
     device: Device,
@@ -99,17 +102,28 @@ impl RunImages {
         let training = make(parts.train, settings.train.batch)?.for_training(seed.child("batches"), augment).on(device);
         let scoring = make(parts.validation.clone(), SCORING_BATCH)?.on(device);
         let calibrating = make(calibration.clone(), equal_batch(calibration.len()))?.on(device);
+        let calibrating = calibrating.for_training(seed, augment);
         let judging = JudgingImages {
             validation: scoring.whole(&parts.validation, None)?,
             ranges: calibrating.whole(&calibration, None)?,
-            statistics: calibrating.for_training(seed, augment).whole(&calibration, Some(seed.child("statistics")))?,
+            statistics: calibrating.whole(&calibration, Some(seed.child("statistics")))?,
         };
-        Ok(Self { training, judging, data: settings.data.clone(), classes, device })
+        Ok(Self { training, judging, calibrating, seed, data: settings.data.clone(), classes, device })
     }
 
-    /// Whether training mirrors the images, so that a mirrored one is as good an image.
-    pub fn mirrors(&self) -> bool {
-        self.data.augment(1).flip
+    /// The images that ranges are recorded from, `count` times: as they are, then under the training augmentation, each time
+    /// changed in another way.
+    ///
+    /// # Errors
+    /// An image cannot be read, or memory runs out.
+    pub fn views(&self, count: usize) -> Result<Vec<Tensor>> {
+        let mut views: Vec<Tensor> = self.judging.calibration().into_iter().map(Tensor::shallow_clone).collect();
+        for view in 1..count {
+            let change = self.seed.child("views").at(view as u64);
+            let changed = self.calibrating.whole(self.calibrating.indices(), Some(change))?;
+            views.extend(changed.into_iter().map(|(x, _)| x));
+        }
+        Ok(views)
     }
 
     /// Number of classes of the images.

@@ -1,6 +1,7 @@
 //! Short training of a quantized network as a whole, towards what it gives in float: distillation without labels.
 //!
-//! Weights move with the straight-through gradient under fixed scales; biases and clips of activations move with them.
+//! Biases, the scales of weights and the clips of activations are trained; weights only where asked, with the
+//! straight-through gradient.
 
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
@@ -9,12 +10,12 @@ use super::adam::Adam;
 use super::reconstruct::{in_parts, taken};
 use super::{Calibrated, trainable};
 use crate::error::{Error, Result};
-use crate::formats::round_to_grid;
+use crate::formats::{Format, Granularity, ScaleKind, round_to_grid};
 use crate::models::{Folded, Step, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
 use crate::quant;
 use crate::seed::Seed;
-use crate::stored::{StoredNetwork, StoredWeight};
+use crate::stored::{StoredLayer, StoredNetwork, StoredWeight};
 
 /// How long, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +24,10 @@ pub struct Finetuning {
     pub epochs: usize,
     /// Images a step.
     pub batch: usize,
-    /// Learning rate of weights, in steps of their grid.
+    /// Learning rate of weights, in steps of their grid; 0 leaves each at its code.
     pub weight_rate: f64,
+    /// Learning rate of a weight's scale, as a share of it.
+    pub gain_rate: f64,
     /// Learning rate of a clip, as a share of it.
     pub scale_rate: f64,
     /// Learning rate of the biases.
@@ -36,7 +39,7 @@ pub struct Finetuning {
 impl Finetuning {
     /// The usual rates.
     pub fn new(seed: Seed) -> Self {
-        Self { epochs: 1, batch: 32, weight_rate: 1e-3, scale_rate: 3e-4, bias_rate: 3e-5, seed }
+        Self { epochs: 1, batch: 32, weight_rate: 0.0, gain_rate: 1e-3, scale_rate: 3e-3, bias_rate: 3e-4, seed }
     }
 
     /// Training steps over so many images.
@@ -86,14 +89,39 @@ pub fn finetune(
     Ok(student.finished(stored))
 }
 
+/// The least factor on a scale: it stays positive.
+const LEAST_GAIN: f64 = 0.1;
+
 /// A layer with weights in training.
 struct Layer {
     index: usize,
     /// Weights in units of their scales.
     latent: Tensor,
-    /// The scale of each weight.
+    /// The scale of each weight, before training.
     scales: Tensor,
+    /// Factor on the scales: one an output channel, or one for the tensor.
+    gain: Tensor,
     bias: Tensor,
+}
+
+impl Layer {
+    /// The weights of a step: the codes with a gradient to the latent ones where those are trained, times their scales.
+    fn weight(&self, format: Format) -> Tensor {
+        let latent = &self.latent;
+        let codes = if latent.requires_grad() {
+            let rounded = Tensor::from_slice(&self.codes(format)).view_as(latent).to_device(latent.device());
+            latent + (rounded - latent.detach())
+        } else {
+            latent.shallow_clone()
+        };
+        codes * &self.scales * self.gain.clamp_min(LEAST_GAIN)
+    }
+
+    fn codes(&self, format: Format) -> Vec<f32> {
+        let mut codes = trainable::floats(&self.latent);
+        round_to_grid(format, &mut codes);
+        codes
+    }
 }
 
 /// A network in training.
@@ -115,29 +143,46 @@ impl<'a> Student<'a> {
             if let (Some(own), Some(exact)) = (own, &calibrated.float().layers[index])
                 && layer.weight.is_some_and(|spec| spec.format.takes_scale())
             {
-                let scales = scales(&own.weight);
-                let exact = exact.weight.values();
-                // Near the float weight, but still rounded to what the network has.
-                let latent: Vec<f32> = (own.weight.grid.iter().zip(&exact).zip(&scales))
-                    .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.25, 0.25))
-                    .collect();
-                let shape = &own.weight.shape;
-                layers.push(Layer {
-                    index,
-                    latent: tensor(&latent, shape, device).set_requires_grad(true),
-                    scales: tensor(&scales, shape, device),
-                    bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
-                });
+                layers.push(Self::layer(index, own, exact, options, device));
             }
             clips.push(trainable::clip(stored, index, true, device));
         }
         Self { network, options, layers, parameters, clips }
     }
 
+    fn layer(index: usize, own: &StoredLayer, exact: &StoredLayer, options: Finetuning, device: Device) -> Layer {
+        let trained = options.weight_rate > 0.0;
+        let (weight, scales) = (&own.weight, scales(&own.weight));
+        let latent: Vec<f32> = if trained {
+            // Near the float weight, but still rounded to what the network has.
+            (weight.grid.iter().zip(&exact.weight.values()).zip(&scales))
+                .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.25, 0.25))
+                .collect()
+        } else {
+            weight.grid.clone()
+        };
+        let spec = weight.spec;
+        let factors = if spec.granularity == Granularity::Channel { weight.shape[0] } else { 1 };
+        let mut shape = vec![1; weight.shape.len()];
+        shape[0] = factors;
+        Layer {
+            index,
+            latent: tensor(&latent, &weight.shape, device).set_requires_grad(trained),
+            gain: tensor(&vec![1.0; factors], &shape, device).set_requires_grad(spec.scale == ScaleKind::Float32),
+            scales: tensor(&scales, &weight.shape, device),
+            bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
+        }
+    }
+
     fn optimiser(&self) -> Adam {
         let mut adam = Adam::default();
         for layer in &self.layers {
-            adam.add(&layer.latent, self.options.weight_rate);
+            if layer.latent.requires_grad() {
+                adam.add(&layer.latent, self.options.weight_rate);
+            }
+            if layer.gain.requires_grad() {
+                adam.add(&layer.gain, self.options.gain_rate);
+            }
             adam.add(&layer.bias, self.options.bias_rate);
         }
         for clip in self.clips.iter().flatten().filter(|clip| clip.requires_grad()) {
@@ -146,14 +191,11 @@ impl<'a> Student<'a> {
         adam
     }
 
-    /// The weights of the next step: rounded, with a gradient that passes straight through.
+    /// The weights of the next step.
     fn round(&mut self) {
         for layer in &self.layers {
             let Some(spec) = self.network.layers[layer.index].weight else { continue };
-            let mut codes = trainable::floats(&layer.latent);
-            round_to_grid(spec.format, &mut codes);
-            let rounded = Tensor::from_slice(&codes).view_as(&layer.latent).to_device(layer.latent.device());
-            let weight = (&layer.latent + (rounded - layer.latent.detach())) * &layer.scales;
+            let weight = layer.weight(spec.format);
             self.parameters[layer.index] = Some((weight, layer.bias.shallow_clone()));
         }
     }
@@ -162,9 +204,12 @@ impl<'a> Student<'a> {
         let mut stored = stored.clone();
         for layer in &self.layers {
             if let Some(own) = &mut stored.layers[layer.index] {
-                let mut codes = trainable::floats(&layer.latent);
-                round_to_grid(own.weight.spec.format, &mut codes);
-                own.weight.grid = codes;
+                own.weight.grid = layer.codes(own.weight.spec.format);
+                let gains = trainable::floats(&layer.gain.clamp_min(LEAST_GAIN));
+                let each = own.weight.scales.runs.len() / gains.len();
+                for (runs, gain) in own.weight.scales.runs.chunks_mut(each.max(1)).zip(gains) {
+                    runs.iter_mut().for_each(|scale| *scale *= gain);
+                }
                 own.bias = trainable::floats(&layer.bias);
             }
         }

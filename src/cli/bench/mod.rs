@@ -5,6 +5,7 @@ mod joint;
 mod latency;
 mod one_shot;
 mod predict;
+mod refine;
 mod search;
 mod step;
 
@@ -44,6 +45,10 @@ pub enum BenchCommand {
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
+    /// A trained network in several formats, before and after refinement
+    #[command(after_help = "Example:
+  bitfront bench refine --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --write results/refine.md")]
+    Refine(Box<refine::RefineBenchArgs>),
     /// Time and memory of a training step in each format, against float32
     #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
     Step(step::StepArgs),
@@ -61,6 +66,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
+        BenchCommand::Refine(options) => refine::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
 }
