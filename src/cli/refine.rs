@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::models::{Folded, Weights, blocks};
 use crate::network::Network;
 use crate::progress::Progress;
-use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Rounding};
+use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Rounding, ScaleMode};
 use crate::ptq::{equalised, finetune, reconstruct};
 use crate::seed::Seed;
 use crate::space::NetworkFile;
@@ -66,6 +66,10 @@ pub struct RefinementArgs {
     /// Bring the channels of each tensor this far to one size before: 0 to 1 (no gain found; off)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub equalise: f64,
+    /// What the scales of a layer's weights may be: float, m1 (powers of two) or m2 (powers of two times one number); m1 and m2
+    /// keep fp4 weights within 2^8 of each other, so that they are exact in fp8
+    #[arg(long, value_name = "MODE", default_value_t = ScaleMode::default())]
+    pub scale_mode: ScaleMode,
     /// Training steps for each block of layers; 0 leaves the rounding to the nearest
     #[arg(long, value_name = "N", default_value_t = Refinement::default().steps)]
     pub steps: usize,
@@ -196,7 +200,8 @@ impl RefinementArgs {
 
     fn calibrated(&self, task: &Task, device: tch::Device) -> Calibrated {
         let images = task.images.judging.calibration();
-        let clips = Clips { weights: self.weight_clip, activations: self.act_clip };
+        let (weights, activations) = (self.weight_clip, self.act_clip);
+        let clips = Clips { weights, activations, scale_mode: self.scale_mode };
         let calibrated = Calibrated::new(&task.network, &task.weights, &images, clips);
         if self.equalise <= 0.0 {
             return calibrated;

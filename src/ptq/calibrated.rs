@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Tensor};
 
-use super::ClipRule;
+use super::{ClipRule, ScaleMode};
 use crate::formats::{Format, QuantSpec, ScaleKind};
 use crate::models::{Folded, Step, Weights, walk};
 use crate::network::{LayerSpec, Network, Source};
@@ -21,6 +21,8 @@ pub struct Clips {
     pub weights: ClipRule,
     /// Of activations.
     pub activations: ClipRule,
+    /// What the scales of weights may be.
+    pub scale_mode: ScaleMode,
 }
 
 /// A float network, batch norm folded in, with samples of its activations. Quantized weights and scales are found once
@@ -102,6 +104,7 @@ impl Calibrated {
         let weight = known.entry((index, spec)).or_insert_with(|| {
             let values = own.weight.values();
             let scales = self.clips.weights.scales(&values, &own.weight.shape, &spec);
+            let scales = self.clips.scale_mode.constrained(&values, &own.weight.shape, &spec, scales);
             StoredWeight::under(values, &own.weight.shape, spec, scales)
         });
         Some(StoredLayer { weight: weight.clone(), bias: own.bias.clone() })

@@ -9,6 +9,7 @@ mod equalise;
 mod finetune;
 mod reconstruct;
 mod rounding;
+mod scale_mode;
 mod sensitivity;
 mod trainable;
 
@@ -18,4 +19,5 @@ pub use equalise::equalised;
 pub use finetune::{Finetuning, finetune};
 pub use reconstruct::{Refinement, reconstruct};
 pub use rounding::{Rounding, SoftWeight};
+pub use scale_mode::ScaleMode;
 pub use sensitivity::{Distance, Prober};
