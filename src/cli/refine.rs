@@ -20,7 +20,7 @@ use crate::models::{Folded, Weights, blocks};
 use crate::network::Network;
 use crate::progress::Progress;
 use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Rounding, ScaleMode};
-use crate::ptq::{equalised, finetune, reconstruct};
+use crate::ptq::{decoupled, decouples, equalised, finetune, reconstruct};
 use crate::seed::Seed;
 use crate::space::NetworkFile;
 use crate::stored::StoredNetwork;
@@ -70,6 +70,9 @@ pub struct RefinementArgs {
     /// keep fp4 weights within 2^8 of each other, so that they are exact in fp8
     #[arg(long, value_name = "MODE", default_value_t = ScaleMode::default())]
     pub scale_mode: ScaleMode,
+    /// Choose codes and scales by the error of each layer's output, not by rounding, before blocks are trained
+    #[arg(long)]
+    pub decouple: bool,
     /// Training steps for each block of layers; 0 leaves the rounding to the nearest
     #[arg(long, value_name = "N", default_value_t = Refinement::default().steps)]
     pub steps: usize,
@@ -212,9 +215,32 @@ impl RefinementArgs {
 
     fn refined(&self, calibrated: &Calibrated, task: &Task, session: &Session) -> Result<StoredNetwork> {
         let plain = Tensor::cat(&task.images.judging.calibration(), 0);
+        let mut refined = calibrated.quantized(&task.network);
+        if self.decouple {
+            let layers = task.network.layers.iter().filter(|layer| decouples(layer)).count();
+            let free = self.scale_mode == ScaleMode::Float;
+            let work = |step: &mut dyn FnMut() -> Result<()>| decoupled(calibrated, refined, &plain, free, step);
+            refined = watched(session, "decouple", layers, work)?;
+        }
         // What the training mirrored is worth as much mirrored here.
         let images = if task.images.mirrors() { Tensor::cat(&[&plain, &plain.flip([3])], 0) } else { plain };
-        let options = Refinement {
+        if self.steps > 0 {
+            let steps = blocks(&task.network).len() * self.steps;
+            let options = self.refinement(task);
+            let work = |step: &mut dyn FnMut() -> Result<()>| reconstruct(calibrated, refined, &images, options, step);
+            refined = watched(session, "refine", steps, work)?;
+        }
+        if self.finetune > 0 {
+            let seed = Seed::new(task.seed);
+            let tuning = Finetuning { epochs: self.finetune, batch: self.batch, ..Finetuning::new(seed) };
+            let work = |step: &mut dyn FnMut() -> Result<()>| finetune(calibrated, &refined, &images, tuning, step);
+            refined = watched(session, "fine-tune", tuning.steps(images.size()[0]), work)?;
+        }
+        Ok(refined)
+    }
+
+    fn refinement(&self, task: &Task) -> Refinement {
+        Refinement {
             steps: self.steps,
             batch: self.batch,
             rounding: self.rounding,
@@ -223,25 +249,22 @@ impl RefinementArgs {
             biases: !self.fixed_biases,
             seed: Seed::new(task.seed).child("refine"),
             ..Refinement::default()
-        };
-        let progress = Progress::new("refine", (blocks(&task.network).len() * self.steps) as u64, session.quiet);
-        let mut step = || {
-            progress.step(1);
-            session.check_interrupt("nothing was written")
-        };
-        let refined = reconstruct(calibrated, &task.network, &images, options, &mut step)?;
-        progress.finish();
-        if self.finetune == 0 {
-            return Ok(refined);
         }
-        let tuning = Finetuning { epochs: self.finetune, batch: self.batch, ..Finetuning::new(Seed::new(task.seed)) };
-        let progress = Progress::new("fine-tune", tuning.steps(images.size()[0]) as u64, session.quiet);
-        let mut step = || {
-            progress.step(1);
-            session.check_interrupt("nothing was written")
-        };
-        let refined = finetune(calibrated, &refined, &images, tuning, &mut step)?;
-        progress.finish();
-        Ok(refined)
     }
+}
+
+/// Runs something of so many steps with a bar, which Ctrl-C ends.
+fn watched<T>(
+    session: &Session,
+    label: &str,
+    steps: usize,
+    work: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T>,
+) -> Result<T> {
+    let progress = Progress::new(label, steps as u64, session.quiet);
+    let done = work(&mut || {
+        progress.step(1);
+        session.check_interrupt("nothing was written")
+    })?;
+    progress.finish();
+    Ok(done)
 }

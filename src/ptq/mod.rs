@@ -5,8 +5,10 @@
 mod adam;
 mod calibrated;
 mod clip;
+mod decouple;
 mod equalise;
 mod finetune;
+mod quadratic;
 mod reconstruct;
 mod rounding;
 mod scale_mode;
@@ -15,6 +17,7 @@ mod trainable;
 
 pub use calibrated::{Calibrated, Clips, in_float};
 pub use clip::ClipRule;
+pub use decouple::{decoupled, decouples};
 pub use equalise::equalised;
 pub use finetune::{Finetuning, finetune};
 pub use reconstruct::{Refinement, reconstruct};
