@@ -17,10 +17,10 @@ use crate::cost::{Convention, Costs};
 use crate::engine::{Member, Pick, RunDirectory, RunImages, Session, TrainSettings, member};
 use crate::error::{Error, Result};
 use crate::models::{Folded, Weights, blocks};
-use crate::network::Network;
+use crate::network::{LowRank, Network};
 use crate::progress::Progress;
 use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Rounding, ScaleMode};
-use crate::ptq::{decoupled, decouples, equalised, finetune, reconstruct};
+use crate::ptq::{correctable, decoupled, decouples, equalised, finetune, reconstruct, with_corrections};
 use crate::seed::Seed;
 use crate::space::NetworkFile;
 use crate::stored::StoredNetwork;
@@ -94,7 +94,13 @@ pub struct RefinementArgs {
     /// Passes over the images in which the whole network learns the float network's answers, at the end
     #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
     pub finetune: usize,
+    /// Put corrections of so many channels beside layers below 8 bits where they help, at the end; costs count them
+    #[arg(long, value_name = "RANK", default_value_t = 0)]
+    pub lorc: usize,
 }
+
+/// Largest rank of a correction.
+const MOST_RANK: usize = 1024;
 
 /// The network that is refined, and its images.
 struct Task {
@@ -128,7 +134,7 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
     ));
     let calibrated = args.how.calibrated(&task, device);
     let before = calibrated.ready(network, device);
-    let refined = args.how.refined(&calibrated, &task, &session)?;
+    let (refined, corrections) = args.how.refined(&calibrated, &task, &session)?;
     let after = Folded::from_stored(refined, device);
     // Kept only where it helps on images that it has not seen.
     let validation = task.images.judging.validation().collect::<Result<Vec<_>>>()?;
@@ -139,16 +145,20 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
     let helped = harm[1] < harm[0];
     let test = task.images.test(network)?;
     let unrefined = evaluate(&before, test.epoch(0, 0))?.top1;
-    let ready = if helped { after } else { before };
-    let subject = Subject { ready, described: task.described, test, seed: task.seed, member: None };
+    let (ready, corrections) = if helped { (after, corrections) } else { (before, Vec::new()) };
+    let corrected: Vec<String> = corrections.iter().map(|own| own.layer.clone()).collect();
+    let described = task.described.with_corrections(corrections, &ready.stored().network);
+    let costs = Costs::of(&ready.stored().network, Convention::Full);
+    let subject = Subject { ready, described, test, seed: task.seed, member: None };
     let written = write(How { to: Target::Ron, verify: true, tolerance: 0.0 }, &session, &subject, path)?;
-    let (top1, costs) = (written.top1.unwrap_or_default(), Costs::of(network, Convention::Full));
+    let top1 = written.top1.unwrap_or_default();
     if common.json {
         return print(
             &json!({
                 "file": path, "weights": written.weights, "top1": top1, "top1_unrefined": unrefined, "helped": helped,
                 "divergence": harm[1], "divergence_unrefined": harm[0], "seconds": seconds, "gbops": costs.gbops,
                 "size_mb": costs.size_mb, "avg_w_bits": costs.avg_w_bits, "avg_a_bits": costs.avg_a_bits,
+                "corrected": corrected,
             })
             .to_string(),
         );
@@ -156,11 +166,16 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
     let kept = if helped { "refined" } else { "not refined: it did not help on the validation images" };
     print(&format!(
         "{} and {}: {kept}\n  test top-1               {unrefined:.2} % -> {top1:.2} %\n  \
-         distance to float (val)  {:.4} -> {:.4} nats\n  seconds                  {seconds:.0}",
+         distance to float (val)  {:.4} -> {:.4} nats\n  seconds                  {seconds:.0}{}",
         path.display(),
         written.weights.display(),
         harm[0],
-        harm[1]
+        harm[1],
+        if corrected.is_empty() {
+            String::new()
+        } else {
+            format!("\n  with corrections         {}", corrected.join(", "))
+        }
     ))
 }
 
@@ -198,6 +213,9 @@ impl RefinementArgs {
         if self.steps > 1_000_000 || self.finetune > 100_000 {
             return Err(Error::bad_value("--steps", self.steps, "at most 1000000 steps and 100000 epochs"));
         }
+        if self.lorc > MOST_RANK {
+            return Err(Error::bad_value("--lorc", self.lorc, format!("0 (off) to {MOST_RANK} channels")));
+        }
         Ok(())
     }
 
@@ -213,8 +231,15 @@ impl RefinementArgs {
         Calibrated::of(&Folded::from_stored(float, device), &images, clips)
     }
 
-    fn refined(&self, calibrated: &Calibrated, task: &Task, session: &Session) -> Result<StoredNetwork> {
-        let plain = Tensor::cat(&task.images.judging.calibration(), 0);
+    /// The refined network, and its corrections.
+    fn refined(
+        &self,
+        calibrated: &Calibrated,
+        task: &Task,
+        session: &Session,
+    ) -> Result<(StoredNetwork, Vec<LowRank>)> {
+        let batches = task.images.judging.calibration();
+        let plain = Tensor::cat(&batches, 0);
         let mut refined = calibrated.quantized(&task.network);
         if self.decouple {
             let layers = task.network.layers.iter().filter(|layer| decouples(layer)).count();
@@ -236,7 +261,12 @@ impl RefinementArgs {
             let work = |step: &mut dyn FnMut() -> Result<()>| finetune(calibrated, &refined, &images, tuning, step);
             refined = watched(session, "fine-tune", tuning.steps(images.size()[0]), work)?;
         }
-        Ok(refined)
+        if self.lorc == 0 {
+            return Ok((refined, Vec::new()));
+        }
+        let (layers, how) = (correctable(&refined).len(), (self.lorc, self.act_clip));
+        let work = |step: &mut dyn FnMut() -> Result<()>| with_corrections(calibrated, refined, &batches, how, step);
+        watched(session, "correct", layers, work)
     }
 
     fn refinement(&self, task: &Task) -> Refinement {

@@ -49,8 +49,7 @@ impl Calibrated {
     /// The same for a network that is folded already.
     pub fn of(float: &Folded, images: &[&Tensor], clips: Clips) -> Self {
         let tensors = float.stored().network.layers.len() + 1;
-        let sampled = Sampled { samples: vec![Vec::new(); tensors], each: SAMPLE.div_ceil(images.len().max(1)) };
-        let mut seen = Seen::new(float, sampled);
+        let mut seen = Seen::new(float, Sampled::new(tensors, images.len()));
         images.iter().for_each(|x| seen.run(x));
         let samples = seen.keeper.samples;
         let (weights, scales) = Default::default();
@@ -172,9 +171,17 @@ impl<K: Keeper> Step for Seen<'_, K> {
 }
 
 /// Some values of each tensor.
-struct Sampled {
-    samples: Vec<Vec<f32>>,
+pub(super) struct Sampled {
+    /// What was kept.
+    pub(super) samples: Vec<Vec<f32>>,
     each: usize,
+}
+
+impl Sampled {
+    /// Of so many tensors, over so many batches.
+    pub(super) fn new(tensors: usize, batches: usize) -> Self {
+        Self { samples: vec![Vec::new(); tensors], each: SAMPLE.div_ceil(batches.max(1)) }
+    }
 }
 
 impl Keeper for Sampled {
