@@ -3,7 +3,7 @@
 use bitfront::export::{Profile, onnx_file};
 use bitfront::formats::{Format, QuantSpec};
 use bitfront::models::{Folded, Weights};
-use bitfront::network::{BlockKind, ModelName, ModelSpec, Network, Operators, build};
+use bitfront::network::{BlockKind, LowRank, ModelName, ModelSpec, Network, Operators, build};
 use bitfront::onnx::Runtime;
 use bitfront::seed::Seed;
 use bitfront::train::{Evaluation, prepare};
@@ -173,6 +173,29 @@ fn every_layer_of_an_int8_mobilenet_becomes_an_integer_kernel() {
     // The image is quantized once; the logits alone are floats.
     let floats = ["Conv", "Gemm", "Add", "Clip", "DequantizeLinear"].map(count);
     assert_eq!((floats, count("QuantizeLinear")), ([0; 5], 1), "{operators:?}");
+}
+
+#[test]
+fn corrected_layers_compute_the_same_and_are_integer_kernels_too() {
+    let low_rank =
+        ["layer1.0.conv1", "layer2.0.conv2"].map(|layer| LowRank { layer: layer.to_owned(), rank: 4 }).into();
+    let own = ModelSpec { low_rank, ..ModelSpec::new("resnet8".parse().unwrap()) };
+    let spec = ModelSpec { resolution: Some(12), channels: Some(1), classes: Some(10), ..own };
+    let mut network = build(&spec).unwrap();
+    let count = network.weighted().len();
+    for (weight, activation) in [("int3", "int4"), ("fp4", "fp8"), ("int8", "int8")] {
+        let [weight, activation] = [weight, activation].map(|name| name.parse().unwrap());
+        let activations = vec![QuantSpec::per_tensor(activation); count];
+        network.assign(&vec![QuantSpec::per_channel(weight); count], &activations);
+        let off = differing(&network);
+        assert!(off < 0.05, "{weight}: {:.1} % of the logits differ", 100.0 * off);
+    }
+    // Two convolutions and an add for each of the two; nothing in float.
+    let file = onnx_file(ready(&network, &images()).stored(), Profile::OnnxruntimeCpu, false, &[]).unwrap();
+    let operators = runtime().operators(&file.bytes()).unwrap();
+    let count = |name: &str| operators.get(name).copied().unwrap_or_default();
+    assert_eq!((count("QLinearConv"), count("QLinearAdd"), count("QGemm")), (7 + 4, 3 + 2, 1), "{operators:?}");
+    assert_eq!(count("Conv") + count("Gemm") + count("Add"), 0, "{operators:?}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use bitfront::space::NetworkFile;
+
 use crate::latency::{bitfront, done};
 use crate::run_directory::striped_images;
 
@@ -63,6 +65,44 @@ fn a_killed_post_training_search_resumes_to_the_same_front_and_its_members_expor
 }
 
 #[test]
+fn decoupled_shifted_and_corrected_weights_are_written_and_exported() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data, weights) = trained(scratch.path());
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    done(&[&words(&data, &weights, &path("run"))[..], &["--constraint", "avg_w_bits<=4"]].concat());
+    let refined = |name: &str, options: &str| -> serde_json::Value {
+        let how = "--pick knee --threads 1 -q --json --force --steps 0";
+        let words: Vec<&str> = how.split(' ').chain(options.split(' ')).collect();
+        serde_json::from_str(&done(&[&["refine", &path("run"), "--out", &path(name)], &words[..]].concat())).unwrap()
+    };
+    // Scales whose ratios are powers of two, refined or not; the file says them.
+    refined("m2.ron", "--scale-mode m2 --decouple");
+    let exported = NetworkFile::load(path("m2.ron")).unwrap().exported.unwrap();
+    let is_power_of_two = |ratio: f32| ratio.is_normal() && ratio.to_bits() << 9 == 0;
+    for (layer, scales) in &exported.weight_scales {
+        assert!(scales.iter().all(|scale| is_power_of_two(scale / scales[0])), "{layer}: {scales:?}");
+    }
+    let plain = refined("plain.ron", "--decouple");
+    assert!(plain["helped"] == true && plain["corrected"].as_array().unwrap().is_empty(), "{plain}");
+    let corrected = refined("net.ron", "--decouple --lorc 2");
+    assert!(corrected["divergence"].as_f64() < plain["divergence"].as_f64(), "{corrected} {plain}");
+    let layers = corrected["corrected"].as_array().unwrap().len();
+    assert!(layers > 0 && corrected["size_mb"].as_f64() > plain["size_mb"].as_f64(), "{corrected}");
+    let described = NetworkFile::load(path("net.ron")).unwrap();
+    assert_eq!(described.model.low_rank.len(), layers);
+    let found: serde_json::Value =
+        serde_json::from_str(&done(&["eval", "--config", &path("net.ron"), "--data", &data, "--json"])).unwrap();
+    assert_eq!(found["top1"], corrected["top1"]);
+    let cost: serde_json::Value =
+        serde_json::from_str(&done(&["cost", "--config", &path("net.ron"), "--json"])).unwrap();
+    assert_eq!((&cost["size_mb"], &cost["gbops"]), (&corrected["size_mb"], &corrected["gbops"]));
+    // An ONNX file that computes otherwise is an error.
+    let onnx = path("net.onnx");
+    let shown = done(&["export", "--config", &path("net.ron"), "--data", &data, "--to", "onnx", "--out", &onnx]);
+    assert!(shown.contains("verified: yes"), "{shown}");
+}
+
+#[test]
 fn what_makes_no_sense_without_training_is_refused() {
     let refused = |arguments: &[&str], word: &str| {
         let (code, _, stderr) = bitfront(arguments);
@@ -77,4 +117,6 @@ fn what_makes_no_sense_without_training_is_refused() {
     refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.onnx"], ".ron");
     refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.ron", "--drop", "1.5"], "from 0 to 1");
     refused(&["refine", "--model", "resnet8", "--weight-clip", "msee"], "did you mean");
+    refused(&["refine", "--model", "resnet8", "--scale-mode", "m3"], "m1");
+    refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.ron", "--lorc", "5000"], "1024");
 }

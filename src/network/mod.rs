@@ -9,6 +9,7 @@ mod efficientnet_lite;
 mod graph;
 mod in_context;
 mod inverted_residual;
+mod low_rank;
 mod mobilenet_v2;
 mod model;
 mod operators;
@@ -25,6 +26,7 @@ mod vit;
 
 pub use block_type::{Block, BlockType};
 pub use in_context::{BEFORE, InContext, in_context, passage};
+pub use low_rank::LowRank;
 pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
 pub use operators::{BlockKind, Operators, Stage};
 pub(crate) use operators::{check_expansion, check_kernel, check_width};

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::error::Result;
 
 use super::inverted_residual::divisible;
-use super::{Interpolation, Network, Operators, Shape, Stage, Transform};
+use super::{Interpolation, LowRank, Network, Operators, Shape, Stage, Transform};
 use super::{efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
 
 /// A model by the name the command line takes.
@@ -168,6 +168,9 @@ pub struct ModelSpec {
     /// Sizes that a search chose.
     #[serde(default, skip_serializing_if = "Operators::is_empty")]
     pub operators: Operators,
+    /// Layers with a low-rank correction beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub low_rank: Vec<LowRank>,
 }
 
 /// Mean and deviation of pixels in `[0, 1]` by the image's channels: ImageNet's of three, Fashion-MNIST's of one.
@@ -196,6 +199,7 @@ impl ModelSpec {
             tf_form: false,
             depth: None,
             operators: Operators::default(),
+            low_rank: Vec::new(),
         }
     }
 
@@ -332,13 +336,14 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
         let hint = format!("{} has no such choice; mobilenet_v2 and efficientnet_lite have", spec.model);
         return Err(Error::bad_value("operators", "", hint));
     }
-    match spec.model {
+    let plain = match spec.model {
         ModelName::SmallResnet { depth } => small_resnet::expand(spec, depth),
         ModelName::Resnet { depth, stride_in_first } => resnet::expand(spec, depth, stride_in_first),
         ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
         ModelName::Vit { size, .. } => vit::expand(spec, size),
         ModelName::EfficientnetLite { scale } => efficientnet_lite::expand(spec, scale),
-    }
+    };
+    spec.low_rank.iter().try_fold(plain?, |network, own| network.corrected(own))
 }
 
 #[cfg(test)]

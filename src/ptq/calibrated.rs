@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Tensor};
 
-use super::ClipRule;
+use super::{ClipRule, ScaleMode};
 use crate::formats::{Format, QuantSpec, ScaleKind};
 use crate::models::{Folded, Step, Weights, walk};
 use crate::network::{LayerSpec, Network, Source};
@@ -21,6 +21,8 @@ pub struct Clips {
     pub weights: ClipRule,
     /// Of activations.
     pub activations: ClipRule,
+    /// What the scales of weights may be.
+    pub scale_mode: ScaleMode,
 }
 
 /// A float network, batch norm folded in, with samples of its activations. Quantized weights and scales are found once
@@ -47,8 +49,7 @@ impl Calibrated {
     /// The same for a network that is folded already.
     pub fn of(float: &Folded, images: &[&Tensor], clips: Clips) -> Self {
         let tensors = float.stored().network.layers.len() + 1;
-        let sampled = Sampled { samples: vec![Vec::new(); tensors], each: SAMPLE.div_ceil(images.len().max(1)) };
-        let mut seen = Seen::new(float, sampled);
+        let mut seen = Seen::new(float, Sampled::new(tensors, images.len()));
         images.iter().for_each(|x| seen.run(x));
         let samples = seen.keeper.samples;
         let (weights, scales) = Default::default();
@@ -102,6 +103,7 @@ impl Calibrated {
         let weight = known.entry((index, spec)).or_insert_with(|| {
             let values = own.weight.values();
             let scales = self.clips.weights.scales(&values, &own.weight.shape, &spec);
+            let scales = self.clips.scale_mode.constrained(&values, &own.weight.shape, &spec, scales);
             StoredWeight::under(values, &own.weight.shape, spec, scales)
         });
         Some(StoredLayer { weight: weight.clone(), bias: own.bias.clone() })
@@ -169,9 +171,17 @@ impl<K: Keeper> Step for Seen<'_, K> {
 }
 
 /// Some values of each tensor.
-struct Sampled {
-    samples: Vec<Vec<f32>>,
+pub(super) struct Sampled {
+    /// What was kept.
+    pub(super) samples: Vec<Vec<f32>>,
     each: usize,
+}
+
+impl Sampled {
+    /// Of so many tensors, over so many batches.
+    pub(super) fn new(tensors: usize, batches: usize) -> Self {
+        Self { samples: vec![Vec::new(); tensors], each: SAMPLE.div_ceil(batches.max(1)) }
+    }
 }
 
 impl Keeper for Sampled {

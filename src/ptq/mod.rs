@@ -5,17 +5,24 @@
 mod adam;
 mod calibrated;
 mod clip;
+mod decouple;
 mod equalise;
 mod finetune;
+mod lorc;
+mod quadratic;
 mod reconstruct;
 mod rounding;
+mod scale_mode;
 mod sensitivity;
 mod trainable;
 
 pub use calibrated::{Calibrated, Clips, in_float};
 pub use clip::ClipRule;
+pub use decouple::{decoupled, decouples};
 pub use equalise::equalised;
 pub use finetune::{Finetuning, finetune};
+pub use lorc::{correctable, with_corrections};
 pub use reconstruct::{Refinement, reconstruct};
 pub use rounding::{Rounding, SoftWeight};
+pub use scale_mode::ScaleMode;
 pub use sensitivity::{Distance, Prober};

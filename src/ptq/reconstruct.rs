@@ -72,7 +72,7 @@ const SHARPNESS: [f64; 2] = [20.0, 2.0];
 /// Images that a forward pass without gradient takes at once.
 const PASS: i64 = 128;
 
-/// Refines a quantized network on `images`; `step` is told after each training step and may end it.
+/// Refines a quantized network on `images`, from its scales; `step` is told after each training step and may end it.
 ///
 /// # Shapes
 /// `images`: `[n, c, h, w]`, normalised.
@@ -81,13 +81,13 @@ const PASS: i64 = 128;
 /// What `step` returns; a loss that is not finite.
 pub fn reconstruct(
     calibrated: &Calibrated,
-    network: &Network,
+    mut stored: StoredNetwork,
     images: &Tensor,
     options: Refinement,
     step: &mut dyn FnMut() -> Result<()>,
 ) -> Result<StoredNetwork> {
     let device = images.device();
-    let mut stored = calibrated.quantized(network);
+    let network = &stored.network.clone();
     let float = calibrated.exact(device);
     let ready = Folded::from_stored(stored.clone(), device);
     let mut quantized = in_parts(images, &|x| ready.input(x));

@@ -132,7 +132,7 @@ impl QtScorer {
         let budgets = self.settings.budgets_ms.len();
         let shared: Vec<AtomicU32> = (0..budgets).map(|_| AtomicU32::new(f32::INFINITY.to_bits())).collect();
         let tasks = self.parts.iter().zip(&turns).flat_map(|(part, turns)| {
-            let segment = move |start| (start..(start + SEGMENT).min(part.len()), part, turns);
+            let segment = move |start: usize| (start..(start + SEGMENT).min(part.len()), part, turns);
             (0..part.len()).step_by(SEGMENT).map(segment)
         });
         let tasks: Vec<_> = tasks.collect();

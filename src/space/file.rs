@@ -11,7 +11,6 @@ use crate::formats::Granularity;
 use crate::formats::ScaleKind;
 use crate::network::ModelName;
 use crate::network::ModelSpec;
-use crate::network::Operators;
 use crate::network::ShortcutKind;
 use crate::ron_text;
 
@@ -176,7 +175,7 @@ impl SpaceFile {
             shortcut: self.shortcut,
             tf_form: self.tf_form,
             depth: self.depth,
-            operators: Operators::default(),
+            ..ModelSpec::new(self.model)
         }
     }
 

@@ -13,6 +13,7 @@ use crate::formats::Granularity;
 use crate::formats::QuantSpec;
 use crate::formats::ScaleKind;
 use crate::network::LayerSpec;
+use crate::network::LowRank;
 use crate::network::ModelSpec;
 use crate::network::Network;
 use crate::network::Op;
@@ -105,6 +106,17 @@ impl NetworkFile {
         };
         let layers = network.weighted().into_iter().zip(specs).map(layer).collect();
         Self { version: VERSION, model: model.clone(), transform: network.transform.clone(), layers, exported: None }
+    }
+
+    /// The file of `network`: this one's with corrections beside some layers.
+    #[must_use]
+    pub fn with_corrections(self, corrections: Vec<LowRank>, network: &Network) -> Self {
+        if corrections.is_empty() {
+            return self;
+        }
+        let mut model = self.model;
+        model.low_rank.extend(corrections);
+        Self::from_network(&model, network)
     }
 
     /// The network, expanded anew and given the file's formats.

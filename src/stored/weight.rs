@@ -96,7 +96,8 @@ impl StoredWeight {
         for (run, values) in wider.grid.chunks_mut(row.max(1)).enumerate().take(count) {
             let have = self.scales.runs[run];
             let need = match self.spec.scale {
-                ScaleKind::Float32 => needs(run),
+                // Ratios of scales that are powers of two stay so.
+                ScaleKind::Float32 => have * (needs(run) / have).log2().ceil().exp2(),
                 ScaleKind::PowerOfTwo | ScaleKind::E8m0 | ScaleKind::E4m3 => needs(run).log2().ceil().exp2(),
             };
             if need > have {
