@@ -6,6 +6,8 @@ use crate::formats::Format;
 use crate::network::LayerSpec;
 use crate::network::Network;
 use crate::network::Op;
+use crate::network::Shape;
+use crate::network::Source;
 
 use super::Convention;
 use super::size::weight_bits;
@@ -41,7 +43,7 @@ impl LayerCost {
                 _ => None,
             };
             let weight = layer.weight.map(|spec| spec.format).or(second)?;
-            let (activation, macs) = (format(layer.inputs[0]), macs(layer, network));
+            let (activation, macs) = (format(layer.inputs[0]), macs(layer, network.shape(layer.inputs[0])));
             Some(Self {
                 name: layer.name.clone(),
                 macs,
@@ -56,13 +58,22 @@ impl LayerCost {
     }
 }
 
-/// Multiply-accumulates of one layer for one image.
-fn macs(layer: &LayerSpec, network: &Network) -> u64 {
+/// Multiply-accumulates for one image of layers that belong together and first read an input of this shape.
+pub fn layers_macs(layers: &[LayerSpec], input: Shape) -> u64 {
+    let read = |source| match source {
+        Source::Input => input,
+        Source::Layer(index) => layers[index].output,
+    };
+    layers.iter().map(|layer| macs(layer, read(layer.inputs[0]))).sum()
+}
+
+/// Multiply-accumulates of one layer for one image; `input` is the shape of the first tensor it reads.
+fn macs(layer: &LayerSpec, input: Shape) -> u64 {
     let count = match layer.op {
         Op::Conv(conv) => layer.output.elements() * (conv.c_in / conv.groups) * conv.kernel * conv.kernel,
         Op::Linear { c_in, .. } => layer.output.elements() * c_in,
         // Every head multiplies its share of the features for every pair of tokens.
-        Op::AttentionScores { .. } => layer.output.h * layer.output.w * network.shape(layer.inputs[0]).c / 3,
+        Op::AttentionScores { .. } => layer.output.h * layer.output.w * input.c / 3,
         Op::AttentionValues { .. } => layer.output.h * layer.output.elements(),
         _ => 0,
     };

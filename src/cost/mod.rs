@@ -22,7 +22,7 @@ pub use convention::Convention;
 pub use costs::Costs;
 pub use feasible::{cheapest, check_feasible, feasible_range, nearest};
 pub use hardware::{Accumulator, Hardware, gates_per_mac, mac_area_um2};
-pub use layer_cost::LayerCost;
+pub use layer_cost::{LayerCost, layers_macs};
 pub use memory::activation_bytes;
 pub use pricing::Pricing;
 pub use size::{activation_scale_bits, codes_mib, weight_bits};

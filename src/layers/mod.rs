@@ -84,6 +84,7 @@ pub fn activate(x: &Tensor, act: Act) -> Tensor {
         Act::Relu => x.relu(),
         Act::Relu6 => x.clamp(0.0, 6.0),
         Act::Gelu => x.gelu("none"),
+        Act::Swish => x.silu(),
         Act::HardSwish => x.hardswish(),
         Act::HardSigmoid => x.hardsigmoid(),
     }
@@ -94,7 +95,7 @@ pub fn activate_before_quantizer(x: Tensor, act: Act) -> Tensor {
     match act {
         Act::None | Act::Relu => x,
         Act::Relu6 => x.clamp_max(6.0),
-        Act::Gelu | Act::HardSwish | Act::HardSigmoid => activate(&x, act),
+        Act::Gelu | Act::Swish | Act::HardSwish | Act::HardSigmoid => activate(&x, act),
     }
 }
 

@@ -109,6 +109,14 @@ impl Graph {
         self.push(LayerSpec { bias: true, act, ..self.layer(name, Op::Conv(conv), vec![from]) })
     }
 
+    /// One filter a channel without bias, and nothing behind it.
+    pub(super) fn bare_depthwise(&mut self, name: String, from: Source, kernel: usize, stride: usize) -> Source {
+        let Shape { c, h, .. } = self.shape(from);
+        let (padding, extra_end) = self.origin.padding(h, ConvSize { c_out: c, kernel, stride });
+        let conv = Conv { c_in: c, c_out: c, kernel, stride, padding, extra_end, groups: c };
+        self.push(self.layer(name, Op::Conv(conv), vec![from]))
+    }
+
     /// A convolution with bias whose windows touch but do not overlap, and nothing behind it.
     pub(super) fn patches(&mut self, name: String, from: Source, c_out: usize, side: usize) -> Source {
         let conv =
@@ -177,6 +185,11 @@ impl Graph {
         let fits = network.validate();
         fits.map_err(|what| Error::bad_value("model", &network.model, format!("does not fit its input: {what}")))?;
         Ok(network)
+    }
+
+    /// The layers so far, without quantization points.
+    pub(super) fn into_layers(self) -> Vec<LayerSpec> {
+        self.layers
     }
 
     fn layer(&self, name: String, op: Op, inputs: Vec<Source>) -> LayerSpec {

@@ -92,12 +92,20 @@ fn squeeze_excite(graph: &mut Graph, names: Names, from: Source, expansion: usiz
     let [conv, norm] = names.depthwise;
     let x = graph.depthwise(conv, norm, x, size, Act::None);
     let x = graph.activate(part("depthwise.act"), x, Act::HardSwish);
-    let mean = graph.pool(&part("se.pool"), x, Op::GlobalAvgPool);
-    let squeezed = graph.pointwise(part("se.fc1"), mean, divisible(wide as f64 / 4.0), Act::Relu);
-    let excited = graph.pointwise(part("se.fc2"), squeezed, wide, Act::None);
-    let gates = graph.activate(part("se.gates"), excited, Act::HardSigmoid);
-    let x = graph.plain(part("se.scale"), Op::Gate, vec![x, gates]);
+    let x = gated(graph, &names.block, x, divisible(wide as f64 / 4.0));
     projected(graph, (names.project, names.add), x, from, size)
+}
+
+/// Squeeze-and-excitation (Hu et al. 2018): every channel of `x` times a gate that follows from the means of all channels,
+/// through `squeezed` of them.
+pub(super) fn gated(graph: &mut Graph, block: &str, x: Source, squeezed: usize) -> Source {
+    let part = |leaf: &str| format!("{block}.se.{leaf}");
+    let channels = graph.shape(x).c;
+    let mean = graph.pool(&part("pool"), x, Op::GlobalAvgPool);
+    let fewer = graph.pointwise(part("fc1"), mean, squeezed, Act::Relu);
+    let excited = graph.pointwise(part("fc2"), fewer, channels, Act::None);
+    let gates = graph.activate(part("gates"), excited, Act::HardSigmoid);
+    graph.plain(part("scale"), Op::Gate, vec![x, gates])
 }
 
 /// The block of EfficientNetV2 (Tan and Le 2021, figure 2): one full convolution for expansion and depthwise convolution.

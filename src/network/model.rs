@@ -170,6 +170,15 @@ pub struct ModelSpec {
     pub operators: Operators,
 }
 
+/// Mean and deviation of pixels in `[0, 1]` by the image's channels: ImageNet's of three, Fashion-MNIST's of one.
+pub(super) fn usual_mean_and_std(channels: usize) -> (Vec<f32>, Vec<f32>) {
+    match channels {
+        3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+        1 => (vec![0.2860], vec![0.3530]),
+        c => (vec![0.5; c], vec![0.5; c]),
+    }
+}
+
 fn published_width() -> f64 {
     1.0
 }
@@ -233,11 +242,7 @@ impl ModelSpec {
     /// ones taken as they are.
     pub(super) fn transform(&self) -> Transform {
         let input = self.input();
-        let (mean, std) = match input.c {
-            3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-            1 => (vec![0.2860], vec![0.3530]),
-            c => (vec![0.5; c], vec![0.5; c]),
-        };
+        let (mean, std) = usual_mean_and_std(input.c);
         let (mean, std) = match self.model {
             ModelName::EfficientnetLite { .. } if input.c == 3 => {
                 efficientnet_lite::MEAN_AND_STD.map(|x| vec![x; 3]).into()

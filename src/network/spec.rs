@@ -56,17 +56,20 @@ pub enum Act {
     Relu6,
     /// x times the Gaussian's distribution function (Hendrycks and Gimpel 2016), exact.
     Gelu,
+    /// x times the logistic function of x (Ramachandran et al. 2017).
+    Swish,
     /// x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
     HardSwish,
     /// min(max(x + 3, 0), 6) / 6.
     HardSigmoid,
 }
 
-const ACT_NAMES: [(Act, &str); 6] = [
+const ACT_NAMES: [(Act, &str); 7] = [
     (Act::None, "none"),
     (Act::Relu, "relu"),
     (Act::Relu6, "relu6"),
     (Act::Gelu, "gelu"),
+    (Act::Swish, "swish"),
     (Act::HardSwish, "hard_swish"),
     (Act::HardSigmoid, "hard_sigmoid"),
 ];

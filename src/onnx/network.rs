@@ -83,7 +83,7 @@ impl Writer<'_> {
             Act::None => false,
             Act::Relu => !integer,
             Act::Relu6 => !(integer && ends_by_6),
-            Act::Gelu | Act::HardSwish | Act::HardSigmoid => true,
+            Act::Gelu | Act::Swish | Act::HardSwish | Act::HardSigmoid => true,
         };
         let raw = if alone { format!("{name}_linear") } else { name.to_owned() };
         let mut x = self.operator(index, layer, &raw)?;
@@ -109,6 +109,10 @@ impl Writer<'_> {
                 graph.node("Clip", &[x, &low, &high], name, vec![])
             }
             Act::Gelu => attention::gelu(graph, x, name),
+            Act::Swish => {
+                let gate = graph.node("Sigmoid", &[x], &format!("{name}_gate"), vec![]);
+                graph.node("Mul", &[x, &gate], name, vec![])
+            }
             Act::HardSwish => {
                 graph.need(14);
                 graph.node("HardSwish", &[x], name, vec![])

@@ -1,0 +1,232 @@
+//! Networks of stages of any [`Block`]s: what a hyperspace's subnets are.
+
+use crate::error::Result;
+
+use super::block_type::{append, conv, pointwise, standing_alone};
+use super::graph::{ConvSize, Graph};
+use super::model::usual_mean_and_std;
+use super::{Act, Block, LayerSpec, Network, Op, Shape, Source, Transform};
+
+/// Largest side of an image that is taken as it is, not resized and cropped.
+const SMALL_SIDE: usize = 64;
+
+/// A network of stages: 3x3 stem, blocks, a 1x1 convolution, the mean over the map, a 1x1 convolution on that, the classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagedSpec {
+    /// Name of the network.
+    pub name: String,
+    /// Shape of the image.
+    pub input: Shape,
+    /// Number of classes.
+    pub classes: usize,
+    /// Output channels, stride and activation of the stem.
+    pub stem: (usize, usize, Act),
+    /// Blocks, stage by stage; the first of a stage has its stride.
+    pub stages: Vec<Vec<Block>>,
+    /// Channels before and behind the mean over the map, and their activation.
+    pub head: (usize, usize, Act),
+}
+
+/// Expands a network into its layers; all formats are float32.
+///
+/// # Errors
+/// When the image is too small for a kernel.
+pub fn build_staged(spec: &StagedSpec) -> Result<Network> {
+    let mut graph = Graph::new(spec.input);
+    let (c_out, stride, act) = spec.stem;
+    let mut x = conv(&mut graph, "stem", Source::Input, ConvSize { c_out, kernel: 3, stride }, act);
+    for (index, blocks) in spec.stages.iter().enumerate() {
+        x = append_stage(&mut graph, index, blocks, x);
+    }
+    let (wide, mixed, act) = spec.head;
+    let x = conv(&mut graph, "expand", x, pointwise(wide), act);
+    let pooled = graph.pool("avgpool", x, Op::GlobalAvgPool);
+    let inside = if act.is_nonnegative() { act } else { Act::None };
+    let mix = graph.pointwise("mix".to_owned(), pooled, mixed, inside);
+    let mix = standing_alone(&mut graph, "mix", mix, act);
+    graph.linear("classifier".to_owned(), mix, spec.classes);
+    graph.close(spec.name.clone(), spec.classes, transform(spec.input))
+}
+
+/// The layers of one stage by itself, on an input of this shape; without quantization points.
+pub fn stage_layers(input: Shape, blocks: &[Block]) -> Vec<LayerSpec> {
+    let mut graph = Graph::new(input);
+    append_stage(&mut graph, 0, blocks, Source::Input);
+    graph.into_layers()
+}
+
+fn append_stage(graph: &mut Graph, index: usize, blocks: &[Block], from: Source) -> Source {
+    let place = |(number, block): (usize, _)| (format!("stage{index}.{number}"), block);
+    blocks.iter().enumerate().map(place).fold(from, |x, (name, block)| append(graph, &name, block, x))
+}
+
+fn transform(input: Shape) -> Transform {
+    let (mean, std) = usual_mean_and_std(input.c);
+    let plain = Transform::plain(&mean, &std);
+    if input.h <= SMALL_SIDE {
+        return plain;
+    }
+    Transform { resize: Some((input.h as f64 * 256.0 / 224.0).round() as usize), crop: Some(input.h), ..plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::BlockType;
+
+    fn block(kind: BlockType, act: Act) -> Block {
+        let expansion = kind.expands().then_some(2.0);
+        Block { kind, act, kernel: 5, expansion, width: 24, stride: 2, projects: true }
+    }
+
+    const ALL: [BlockType; 9] = [
+        BlockType::MBv1Dual,
+        BlockType::MBv2,
+        BlockType::MBv3,
+        BlockType::MBv2K3,
+        BlockType::MBv3K3,
+        BlockType::ResNet,
+        BlockType::ResNetSE,
+        BlockType::FusedMB,
+        BlockType::FusedMBSE,
+    ];
+
+    /// Names and weight shapes of the layers of a block from 16 channels, with `before` of a squeezing convolution's gates.
+    fn weights(kind: BlockType) -> Vec<(String, Vec<usize>)> {
+        let layers = stage_layers(Shape { c: 16, h: 8, w: 8 }, &[block(kind, Act::Relu)]);
+        let prefix = format!("stage0.0.{}.", kind.name().to_lowercase());
+        let named = |layer: &LayerSpec| Some((layer.name.strip_prefix(&prefix)?.to_owned(), layer.op.weight_shape()?));
+        layers.iter().filter_map(named).collect()
+    }
+
+    #[test]
+    fn every_block_has_the_layers_of_its_description() {
+        let expected: [(BlockType, &[(&str, [usize; 4])]); 9] = [
+            (
+                BlockType::MBv1Dual,
+                &[
+                    ("depthwise.0", [16, 1, 5, 5]),
+                    ("pointwise.0", [24, 16, 1, 1]),
+                    ("depthwise2.0", [24, 1, 5, 5]),
+                    ("project.0", [24, 24, 1, 1]),
+                ],
+            ),
+            (
+                BlockType::MBv2,
+                &[("expand.0", [32, 16, 1, 1]), ("depthwise.0", [32, 1, 5, 5]), ("project.0", [24, 32, 1, 1])],
+            ),
+            (
+                BlockType::MBv3,
+                &[
+                    ("expand.0", [32, 16, 1, 1]),
+                    ("depthwise.0", [32, 1, 5, 5]),
+                    ("se.fc1", [8, 32, 1, 1]),
+                    ("se.fc2", [32, 8, 1, 1]),
+                    ("project.0", [24, 32, 1, 1]),
+                ],
+            ),
+            (
+                BlockType::MBv2K3,
+                &[
+                    ("expand.0", [32, 16, 1, 1]),
+                    ("depthwise.before0", [32, 1, 3, 3]),
+                    ("depthwise.0", [32, 1, 3, 3]),
+                    ("project.0", [24, 32, 1, 1]),
+                ],
+            ),
+            (
+                BlockType::MBv3K3,
+                &[
+                    ("expand.0", [32, 16, 1, 1]),
+                    ("depthwise.before0", [32, 1, 3, 3]),
+                    ("depthwise.0", [32, 1, 3, 3]),
+                    ("se.fc1", [8, 32, 1, 1]),
+                    ("se.fc2", [32, 8, 1, 1]),
+                    ("project.0", [24, 32, 1, 1]),
+                ],
+            ),
+            (
+                BlockType::ResNet,
+                &[("reduce.0", [48, 16, 1, 1]), ("conv.0", [48, 48, 5, 5]), ("project.0", [24, 48, 1, 1])],
+            ),
+            (
+                BlockType::ResNetSE,
+                &[
+                    ("reduce.0", [48, 16, 1, 1]),
+                    ("conv.0", [48, 48, 5, 5]),
+                    ("se.fc1", [8, 48, 1, 1]),
+                    ("se.fc2", [48, 8, 1, 1]),
+                    ("project.0", [24, 48, 1, 1]),
+                ],
+            ),
+            (BlockType::FusedMB, &[("expand.0", [32, 16, 5, 5]), ("project.0", [24, 32, 1, 1])]),
+            (
+                BlockType::FusedMBSE,
+                &[
+                    ("expand.0", [32, 16, 5, 5]),
+                    ("se.fc1", [8, 32, 1, 1]),
+                    ("se.fc2", [32, 8, 1, 1]),
+                    ("project.0", [24, 32, 1, 1]),
+                ],
+            ),
+        ];
+        for (kind, list) in expected {
+            let shortcut = ("shortcut.0", [24, 16, 1, 1]);
+            let list: Vec<_> =
+                list.iter().chain([&shortcut]).map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
+            assert_eq!(weights(kind), list, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_every_block_is_sound_with_every_activation() {
+        for act in [Act::Relu, Act::Relu6, Act::Swish, Act::HardSwish] {
+            let stages: Vec<Vec<Block>> = ALL
+                .iter()
+                .map(|&kind| vec![block(kind, act), Block { stride: 1, kernel: 7, ..block(kind, act) }])
+                .collect();
+            let spec = StagedSpec {
+                name: "all".to_owned(),
+                input: Shape { c: 3, h: 96, w: 96 },
+                classes: 5,
+                stem: (16, 2, act),
+                stages,
+                head: (64, 32, act),
+            };
+            let network = build_staged(&spec).unwrap();
+            network.validate().unwrap();
+            assert_eq!(network.layers.iter().filter(|layer| layer.op == Op::Add).count(), 18);
+            // The inputs of every sum share one format, as integer kernels need.
+            for layer in network.layers.iter().filter(|layer| layer.op == Op::Add) {
+                let [branch, shortcut] = [0, 1].map(|side| network.point(layer.inputs[side]).unwrap().decided_by);
+                assert_eq!(branch, shortcut, "{}", layer.name);
+            }
+            // An activation that goes below zero stands alone, behind a quantization point.
+            for layer in network.layers.iter().filter(|layer| layer.op == Op::Activate) {
+                assert!(network.point(layer.inputs[0]).is_some(), "{}", layer.name);
+            }
+            let inside = network.layers.iter().filter(|layer| layer.op != Op::Activate);
+            assert!(inside.into_iter().all(|layer| layer.act.is_nonnegative() || layer.act == Act::None));
+        }
+    }
+
+    #[test]
+    fn only_a_projecting_block_has_a_shortcut_where_the_shape_changes() {
+        let count = |projects, stride, width| {
+            let block = Block { projects, stride, width, ..block(BlockType::MBv2, Act::Relu) };
+            let layers = stage_layers(Shape { c: 16, h: 8, w: 8 }, &[block]);
+            let has = |part: &str| layers.iter().any(|layer| layer.name.ends_with(part));
+            (has(".shortcut.0"), has(".add"))
+        };
+        assert_eq!([count(true, 1, 16), count(false, 1, 16)], [(false, true); 2]);
+        assert_eq!([count(true, 2, 16), count(true, 1, 24)], [(true, true); 2]);
+        assert_eq!([count(false, 2, 16), count(false, 1, 24)], [(false, false); 2]);
+    }
+
+    #[test]
+    fn without_an_expansion_the_inverted_residual_starts_with_its_depthwise_convolution() {
+        let plain = Block { expansion: Some(1.0), ..block(BlockType::MBv2, Act::Relu) };
+        let layers = stage_layers(Shape { c: 16, h: 8, w: 8 }, &[plain]);
+        assert_eq!(layers[0].op.weight_shape(), Some(vec![16, 1, 5, 5]));
+    }
+}
