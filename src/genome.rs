@@ -4,6 +4,7 @@
 //! an option's index, so that search algorithms and tables need no space.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use rand::Rng;
@@ -108,12 +109,25 @@ impl Choices {
         if moved.is_empty() && !free.is_empty() {
             moved.push(free[rng.random_range(0..free.len())]);
         }
-        for decision in moved {
-            let old = child.0[decision];
-            let new = rng.random_range(0..self.0[decision] - 1);
-            child.0[decision] = if new >= old { new + 1 } else { new };
-        }
+        moved.into_iter().for_each(|decision| self.relocate(&mut child, decision, rng));
         child
+    }
+
+    /// A copy of `genome` in which exactly one of these decisions moves to another of its options; `None` if none of them
+    /// has a second option.
+    pub fn with_one_moved(&self, genome: &Genome, among: Range<usize>, rng: &mut impl Rng) -> Option<Genome> {
+        let free: Vec<usize> = among.filter(|&decision| self.0[decision] > 1).collect();
+        let &decision = free.get(rng.random_range(0..free.len().max(1)))?;
+        let mut child = genome.clone();
+        self.relocate(&mut child, decision, rng);
+        Some(child)
+    }
+
+    /// Moves a decision with several options to another one.
+    fn relocate(&self, genome: &mut Genome, decision: usize, rng: &mut impl Rng) {
+        let old = genome.0[decision];
+        let new = rng.random_range(0..self.0[decision] - 1);
+        genome.0[decision] = if new >= old { new + 1 } else { new };
     }
 
     /// A child whose every decision comes from `a` or `b`: half of the time drawn decision by decision (uniform

@@ -30,7 +30,7 @@ use crate::stats::median;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   bitfront profile --space search_spaces/resnet8_fashion.ron --out latency_tables/mine
-  bitfront profile --space search_spaces/*.ron --out latency_tables/mine
+  bitfront profile --space search_spaces/*_fashion*.ron --out latency_tables/mine
   bitfront profile --space search_spaces/resnet8_fashion.ron --emit kernels/    then on the other device: python run.py > times.csv
   bitfront profile --collect times.csv --name 'Pixel 4' --runtime 'onnxruntime 1.31.0' --out latency_tables/pixel4")]
 pub struct ProfileArgs {

@@ -16,6 +16,7 @@ use crate::network::ShortcutKind;
 use crate::ron_text;
 
 use super::Elastic;
+use super::Hyperspace;
 
 /// The demo space's text, part of the program so that `bitfront search` needs no file.
 const DEMO: &str = include_str!("../../search_spaces/resnet8_fashion.ron");
@@ -148,7 +149,10 @@ impl SpaceFile {
     /// When the file cannot be read, or a key, name or value in it is wrong (with line and nearest name).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file: Self = ron_text::read(path)?;
+        let file: Self = ron_text::read(path).map_err(|error| {
+            let what = "describes a hyperspace, a space of spaces: `bitfront evolve-space` reads it";
+            if Hyperspace::load(path).is_ok() { Error::bad_file(path, what) } else { error }
+        })?;
         file.check().map_err(|error| Error::bad_file(path, error.to_string()))?;
         Ok(file)
     }
@@ -250,7 +254,13 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/search_spaces");
         let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(files.len() >= 7, "{files:?}");
+        let hyperspaces: Vec<String> = crate::space::Hyperspace::names().map(|name| format!("{name}.ron")).collect();
         for file in files {
+            if hyperspaces.iter().any(|name| file.ends_with(name)) {
+                let message = SpaceFile::load(file).unwrap_err().to_string();
+                assert!(message.contains("bitfront evolve-space"), "{message}");
+                continue;
+            }
             crate::space::Space::new(SpaceFile::load(file).unwrap()).unwrap();
         }
         assert_eq!(SpaceFile::load(format!("{folder}/resnet8_fashion.ron")).unwrap(), SpaceFile::demo().unwrap());

@@ -7,6 +7,7 @@ mod decisions;
 mod elastic;
 mod extremes;
 mod file;
+mod hyperspace;
 mod network_file;
 mod operators;
 mod overrides;
@@ -16,6 +17,9 @@ mod search_space;
 pub use decisions::{Choice, Decision, DecisionKind, Sets};
 pub use elastic::{Elastic, Knob};
 pub use file::{Activations, Ends, Grouping, SpaceFile};
+pub use hyperspace::{
+    BlockChoice, FirstStage, HeadSizes, Hyperspace, Resolution, SpaceCode, StageChoice, Stem, children,
+};
 pub use network_file::{Exported, LayerFormats, NetworkFile};
 pub use overrides::Overrides;
 pub use search_space::Space;
