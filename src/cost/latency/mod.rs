@@ -1,5 +1,6 @@
 //! Latency on a device: the kernels of a network, a table of their measured times, a prediction from both.
 
+mod block_table;
 mod device;
 mod gain;
 mod import;
@@ -10,6 +11,7 @@ mod table;
 mod target;
 mod walk;
 
+pub use block_table::{BlockTable, Cell, Measured};
 pub use device::{Device, Kind};
 pub use gain::{Gain, Gains, Part, SIDES, WIDTHS, class_name, gains};
 pub use import::{Columns, import};
