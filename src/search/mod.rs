@@ -1,4 +1,5 @@
-//! The search loop and the algorithms that propose genomes to it. Knows no tensors and no search space.
+//! The search loop and the algorithms that propose genomes to it. Knows no tensors, and of
+//! search spaces only what neighbours a space of a hyperspace has.
 //!
 //! The loop ([`run`]) owns budget, stop reason, cache and journal. An [`Algorithm`] only proposes (`ask`) and absorbs
 //! (`tell`); an [`Evaluator`] says what a genome is worth. Everything an algorithm does follows from the seed and from
@@ -14,11 +15,16 @@ mod knapsack;
 mod nsga2;
 mod policy;
 mod policy_gradient;
+mod qt_kernel;
+mod qt_score;
+mod qt_settings;
 mod random;
 mod record;
 mod reward;
 mod run;
 mod schedule;
+mod space_evolution;
+mod space_search;
 mod stop;
 mod table;
 
@@ -31,10 +37,14 @@ pub use knapsack::{Knapsack, Limit};
 pub use nsga2::Nsga2;
 pub use policy::Policy;
 pub use policy_gradient::{PolicyGradient, PolicySettings};
+pub use qt_score::{BudgetScore, QtScore, QtScorer};
+pub use qt_settings::QtSettings;
 pub use random::RandomSearch;
 pub use record::{Evaluator, Journal, Outcome, Record, front};
 pub use reward::{Goal, Reward};
 pub use run::{Finished, Run, run};
 pub use schedule::{EntropySchedule, EntropyShape};
+pub use space_evolution::SpaceEvolution;
+pub use space_search::{FoundSpaces, SpaceSearch, evolve_spaces};
 pub use stop::StopReason;
 pub use table::{Table, TableEvaluator, load_table};
