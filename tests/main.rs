@@ -7,6 +7,8 @@ mod checkpoint;
 mod elastic;
 /// What evaluation and training compute.
 mod evaluation;
+/// Search spaces that evolve.
+mod evolve_space;
 /// Exported files in ONNX Runtime.
 mod export;
 /// Every format against ml_dtypes.

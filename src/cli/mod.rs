@@ -5,6 +5,7 @@ pub mod common;
 pub mod cost;
 pub mod doctor;
 pub mod eval;
+pub mod evolve_space;
 pub mod export;
 pub mod formats;
 pub mod latency;
@@ -63,6 +64,8 @@ pub enum Verb {
     Sensitivity(sensitivity::SensitivityArgs),
     /// Quantize a trained network and recover its accuracy, without a training run
     Refine(refine::RefineArgs),
+    /// Evolve the search space itself: block types and widths for a device's latency budgets
+    EvolveSpace(evolve_space::EvolveSpaceArgs),
     /// Write a network as a file (ONNX, RON, JSON, safetensors) and prove that it runs
     Export(export::ExportArgs),
     /// Count a network's multiplications, bit operations, size and memory
@@ -89,7 +92,7 @@ impl Verb {
             Self::Profile(_) => (true, false),
             Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
-            Self::Eval(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
+            Self::Eval(_) | Self::EvolveSpace(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
             Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
         }
     }
@@ -118,6 +121,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Eval(args) => eval::run(args, common),
         Verb::Sensitivity(args) => sensitivity::run(args, common),
         Verb::Refine(args) => refine::run(args, common),
+        Verb::EvolveSpace(args) => evolve_space::run(args, common),
         Verb::Export(args) => export::run(args, common),
         Verb::Cost(args) => cost::run(args, common.json),
         Verb::Report(args) => report::run(args, common),

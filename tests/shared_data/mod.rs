@@ -12,6 +12,7 @@ mod latency;
 mod network;
 mod ptq;
 mod search;
+mod spaceevo;
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 

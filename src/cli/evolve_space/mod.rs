@@ -1,0 +1,146 @@
+//! `bitfront evolve-space`: the search space with the best quantized networks within a device's latency budgets.
+
+mod args;
+mod describe;
+mod show;
+
+use std::path::Path;
+use std::time::Instant;
+
+pub use args::EvolveSpaceArgs;
+
+use super::Common;
+use crate::cost::latency::BlockTable;
+use crate::engine::Session;
+use crate::error::{Error, Result};
+use crate::genome::Genome;
+use crate::progress::Progress;
+use crate::search::{QtScorer, StopReason, evolve_spaces};
+use crate::seed::Seed;
+use crate::space::{Hyperspace, SpaceCode};
+
+/// Seconds above which the cost is said first.
+const LONG_S: f64 = 2.0;
+
+/// Evolves spaces and prints the best, or answers what else was asked.
+///
+/// # Errors
+/// A wrong option, an unknown hyperspace, a missing or damaged table, or budgets that no network meets.
+pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
+    let space = hyperspace(args)?;
+    if args.count {
+        return describe::count(&space, common);
+    }
+    if let Some(network) = &args.network {
+        return describe::network(&space, network, common);
+    }
+    let session = common.session(common.thread_count()?, None)?;
+    let folder = folder(args, &space)?;
+    if args.verify {
+        return describe::verify(folder, &space, common);
+    }
+    args.settings().check()?;
+    let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
+    let scorer = scorer(args, folder, &space, Seed::new(common.root()))?;
+    let (codes, evaluations) = if codes.is_empty() {
+        let found = evolve(args, &space, &scorer, &session, Seed::new(common.root()))?;
+        let count = found.len();
+        (found.into_iter().take(args.shown(common.json)).collect(), Some(count))
+    } else {
+        (codes, None)
+    };
+    let seconds = session.started.elapsed().as_secs_f64();
+    show::spaces(&show::Found { space: &space, scorer: &scorer, codes, evaluations, seconds }, common)
+}
+
+/// The hyperspace of `--space`, or of the table's folder.
+fn hyperspace(args: &EvolveSpaceArgs) -> Result<Hyperspace> {
+    match (&args.space, &args.lut) {
+        (Some(space), _) => Hyperspace::named(space),
+        (None, Some(folder)) => {
+            let missing = || Error::missing_option("--space", "name the table's hyperspace, its folder does not");
+            let whole = std::fs::canonicalize(folder).map_err(|source| Error::io(folder, source))?;
+            Hyperspace::shipped(whole.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?)
+        }
+        (None, None) => {
+            let known: Vec<&str> = Hyperspace::names().collect();
+            let expected = format!("give --lut DIR, or a hyperspace: {}, or a RON file", known.join(", "));
+            Err(Error::missing_option("--space", &expected))
+        }
+    }
+}
+
+/// The table's folder.
+fn folder<'a>(args: &'a EvolveSpaceArgs, space: &Hyperspace) -> Result<&'a Path> {
+    let expected = || {
+        let (name, files, last) = (&space.name, space.cells(), space.last_file());
+        format!(
+            "give the table of {name}'s blocks: a folder of {files} files, stage1_0_0.csv to {last}, whose rows hold blocks, \
+             input, loss, MMACs, MParams and latency in ms of a sub-stage"
+        )
+    };
+    args.lut.as_deref().ok_or_else(|| Error::missing_option("--lut", &expected()))
+}
+
+/// Reads the table and draws all samples.
+fn scorer(args: &EvolveSpaceArgs, folder: &Path, space: &Hyperspace, seed: Seed) -> Result<QtScorer> {
+    let table = BlockTable::load(folder, space)?;
+    let windows = space.stages.iter().map(|stage| stage.windows()).collect();
+    QtScorer::new(&table, windows, args.settings(), seed.child("qt-score"))
+}
+
+/// Every space that was scored, best first.
+fn evolve(
+    args: &EvolveSpaceArgs,
+    space: &Hyperspace,
+    scorer: &QtScorer,
+    session: &Session,
+    seed: Seed,
+) -> Result<Vec<SpaceCode>> {
+    let (search, samples) = (args.search(), scorer.settings().samples);
+    let first: Vec<Genome> = space.uniform().iter().map(Genome::from).collect();
+    let seconds = timed(scorer, &first) * search.evaluations as f64;
+    if seconds > LONG_S {
+        session.say(&format!(
+            "cost: {} spaces of {samples} sampled networks each, about {seconds:.0} s",
+            search.evaluations
+        ));
+    }
+    let progress = Progress::new("evolve", search.evaluations as u64, session.quiet || seconds < LONG_S);
+    let watch: (&(dyn Fn() -> bool + Sync), &dyn Fn()) = (&crate::interrupt::requested, &|| progress.step(1));
+    let found = evolve_spaces(scorer, (space.choices()?, first), search, seed, watch)?;
+    progress.finish();
+    if found.stop == StopReason::Interrupted {
+        session.check_interrupt("nothing was written")?;
+    }
+    if let Some((best, _)) = found.spaces.first() {
+        refuse_unmet(scorer, best, found.spaces.len())?;
+    }
+    Ok(found.spaces.iter().map(|(genome, _)| SpaceCode::from(genome)).collect())
+}
+
+/// Seconds that scoring takes a space: the second time, with everything in place.
+fn timed(scorer: &QtScorer, spaces: &[Genome]) -> f64 {
+    let mut last = 0.0;
+    for space in spaces.iter().take(2) {
+        let began = Instant::now();
+        scorer.score(space);
+        last = began.elapsed().as_secs_f64();
+    }
+    last
+}
+
+/// An error where the best space has no network in a budget.
+fn refuse_unmet(scorer: &QtScorer, best: &Genome, count: usize) -> Result<()> {
+    let budgets = scorer.score(best).budgets;
+    let unmet = budgets.iter().zip(&scorer.settings().budgets_ms).find(|(budget, _)| budget.loss.is_none());
+    match unmet {
+        Some((_, ms)) => {
+            let samples = scorer.settings().samples;
+            let why =
+                format!("--budget-ms {ms}: the best of {count} spaces has no network in it among {samples} samples");
+            Err(Error::Infeasible(why))
+        }
+        None => Ok(()),
+    }
+}

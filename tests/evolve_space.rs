@@ -1,0 +1,153 @@
+//! `bitfront evolve-space` as a user runs it, on a table that the test makes.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bitfront::seed::Seed;
+use bitfront::space::Hyperspace;
+use rand::RngExt;
+use tempfile::TempDir;
+
+fn bitfront(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bitfront")).arg("evolve-space").args(arguments).output().unwrap()
+}
+
+fn out(arguments: &[&str]) -> String {
+    let output = bitfront(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code and message of a command that fails.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = bitfront(arguments);
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The small hyperspace with times of its ends, and a table of random losses and latencies in which ResNet is the best.
+fn table(folder: &Path) -> String {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/search_spaces/smallw.ron")).unwrap();
+    let timed = text.replace("(side: 28), (side: 32)", "(side: 28, ends_ms: 0.1), (side: 32, ends_ms: 0.1)");
+    let file = folder.join("timed.ron");
+    std::fs::write(&file, timed).unwrap();
+    let space = Hyperspace::load(&file).unwrap();
+    let mut rng = Seed::new(0).rng();
+    for (stage, choice) in space.stages.iter().enumerate() {
+        for (kind, block) in space.blocks.iter().enumerate() {
+            for window in 0..choice.windows() {
+                let mut rows = String::new();
+                for resolution in space.resolutions.iter().cycle().take(20) {
+                    let (width, factor) = (choice.window(window)[0], block.expansions[0]);
+                    let side = resolution.side.div_ceil(space.reduction(stage));
+                    let c = if stage == 0 { 8 } else { space.stages[stage - 1].widths[0] };
+                    let loss = if block.kind.name() == "ResNet" { 0.2 } else { 0.6 } + rng.random_range(0.0..0.1);
+                    let ms = rng.random_range(0.1..0.5);
+                    writeln!(rows, "3#{width}#{factor},1x{c}x{side}x{side},{loss},1.0,0.1,{ms}").unwrap();
+                }
+                std::fs::write(folder.join(format!("stage{}_{kind}_{window}.csv", stage + 1)), rows).unwrap();
+            }
+        }
+    }
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn evolution_finds_the_best_block_type_whatever_the_number_of_threads() {
+    let folder = TempDir::new().unwrap();
+    let space = table(folder.path());
+    let evolved = |threads: &str, seed: &str| {
+        let mut found: serde_json::Value = serde_json::from_str(&out(&[
+            "--lut",
+            folder.path().to_str().unwrap(),
+            "--space",
+            &space,
+            "--budget-ms",
+            "1.0",
+            "--budget-ms",
+            "1.5",
+            "--samples",
+            "3000",
+            "--evaluations",
+            "600",
+            "--population",
+            "100",
+            "--sample",
+            "25",
+            "--json",
+            "--threads",
+            threads,
+            "--seed",
+            seed,
+        ]))
+        .unwrap();
+        assert!(found.as_object_mut().unwrap().remove("seconds").is_some());
+        found
+    };
+    let one = evolved("1", "0");
+    assert_eq!(one, evolved("2", "0"));
+    assert_ne!(one["spaces"], evolved("2", "1")["spaces"]);
+    let spaces = one["spaces"].as_array().unwrap();
+    assert_eq!((spaces.len(), one["evaluations"].as_u64()), (50, Some(600)));
+    assert!(spaces[0]["code"].as_str().unwrap().starts_with("2222-"), "{}", spaces[0]);
+    assert!(spaces[0]["mmacs"][0].as_f64().unwrap() < spaces[0]["mmacs"][1].as_f64().unwrap());
+    // A listed space scores the same when it is asked for by its code.
+    let code = spaces[7]["code"].as_str().unwrap();
+    let lut = folder.path().to_str().unwrap();
+    let again = ["--lut", lut, "--space", &space, "--budget-ms", "1.0", "--budget-ms", "1.5", "--samples", "3000"];
+    let scored: serde_json::Value =
+        serde_json::from_str(&out(&[&again[..], &["--score", code, "--json"]].concat())).unwrap();
+    assert_eq!(scored["spaces"][0], spaces[7]);
+    let text = out(&[&again[..], &["--score", code]].concat());
+    assert!(text.contains(code) && text.contains("loss at 1 ms"), "{text}");
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    let folder = TempDir::new().unwrap();
+    let space = table(folder.path());
+    let lut = folder.path().to_str().unwrap();
+    for (arguments, code, part) in [
+        (&["--space", "mobilw", "--count"][..], 2, "did you mean `mobilew`"),
+        (
+            &["--space", "smallw", "--budget-ms", "1"],
+            2,
+            "--lut: give the table of smallw's blocks: a folder of 48 files",
+        ),
+        (&["--budget-ms", "1"], 2, "--space: give --lut DIR, or a hyperspace: mobilew, onnxw, smallw"),
+        (&["--lut", "/no/such/onnxw", "--budget-ms", "9"], 2, "/no/such/onnxw"),
+        (&["--lut", lut, "--space", "smallw", "--budget-ms", "1"], 2, "ends_ms of 28 pixels in smallw"),
+        (&["--lut", lut, "--space", "onnxw", "--budget-ms", "1"], 2, "a table of onnxw has 132 files"),
+        (&["--lut", lut, "--space", &space], 2, "--budget-ms: give at least one"),
+        (&["--lut", lut, "--space", &space, "--budget-ms", "0.01"], 3, "--budget-ms 0.01: the fastest network of all"),
+        (&["--lut", lut, "--space", &space, "--budget-ms", "1", "--score", "22-00"], 2, "expected 4 digits"),
+        (&["--lut", lut, "--space", &space, "--verify"], 4, "stage1_0_0.csv:1: 1 million multiplications, counted"),
+    ] {
+        let (exit, message) = refused(arguments);
+        assert!(exit == Some(code) && message.contains(part), "{arguments:?}: {exit:?} {message}");
+    }
+    // A budget that the fastest network of all meets, but hardly any sample.
+    let tight =
+        ["--lut", lut, "--space", &space, "--budget-ms", "0.52", "--samples", "5", "--batch", "5", "--top", "1"];
+    let (exit, message) =
+        refused(&[&tight[..], &["--evaluations", "20", "--population", "10", "--sample", "5"]].concat());
+    assert!(exit == Some(3) && message.contains("has no network in it among 5 samples"), "{exit:?} {message}");
+}
+
+#[test]
+fn hyperspaces_and_networks_are_counted_without_a_table() {
+    let counted: serde_json::Value = serde_json::from_str(&out(&["--space", "mobilew", "--count", "--json"])).unwrap();
+    assert_eq!((counted["spaces"].as_u64(), counted["files"].as_u64()), (Some(1_185_901_920), Some(210)));
+    let text = out(&["--space", "onnxw", "--count"]);
+    assert!(text.starts_with("onnxw: 95551488 spaces") && text.contains("132 files, stage1_0_0.csv to stage6_5_3.csv"));
+    let small = concat!(env!("CARGO_MANIFEST_DIR"), "/search_spaces/smallw.ron");
+    let text = out(&["--space", small, "--count"]);
+    assert!(text.contains("20736 spaces") && text.contains("missing      ends_ms"), "{text}");
+    // SEQnet@vnni-A0: 163.5 MMACs (research/spaceevo.md 8.1).
+    let code = "151122-023231:d1#1#2#2#2#2#2#1_k3#3#3#3#3#3#3#3#3#3#3#3#3_w16#16#32#32#64#64#112#112#144#144#240#240#320_\
+                e0#0.5#4.0#4.0#1.0#1.0#4.0#4.0#4.0#4.0#4.0#4.0#4.0_r160";
+    let network: serde_json::Value =
+        serde_json::from_str(&out(&["--space", "onnxw", "--network", code, "--json"])).unwrap();
+    assert_eq!(network["macs"].as_u64(), Some(163_479_488));
+}
