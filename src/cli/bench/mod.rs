@@ -1,6 +1,7 @@
 //! `bitfront bench`: measurements of bitfront itself, one file each.
 
 mod demo;
+mod evolve_space;
 mod joint;
 mod latency;
 mod one_shot;
@@ -41,6 +42,11 @@ pub enum BenchCommand {
         after_help = "Example:\n  bitfront bench latency --target latency_tables/epyc-avx2 --write results/latency.md"
     )]
     Latency(latency::LatencyBenchArgs),
+    /// Search spaces scored a second
+    #[command(
+        after_help = "Example:\n  bitfront bench evolve-space --lut block_lut/mobilew --space mobilew --budget-ms 25 --budget-ms 30"
+    )]
+    EvolveSpace(evolve_space::EvolveSpaceBenchArgs),
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
@@ -60,6 +66,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
+        BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
