@@ -108,8 +108,8 @@ fn what_is_missing_or_wrong_is_named() {
     let folder = TempDir::new().unwrap();
     let space = table(folder.path());
     let lut = folder.path().to_str().unwrap();
-    for (arguments, code, part) in [
-        (&["--space", "mobilw", "--count"][..], 2, "did you mean `mobilew`"),
+    let wrong: [(&[&str], i32, &str); 10] = [
+        (&["--space", "mobilw", "--count"], 2, "did you mean `mobilew`"),
         (
             &["--space", "smallw", "--budget-ms", "1"],
             2,
@@ -123,7 +123,8 @@ fn what_is_missing_or_wrong_is_named() {
         (&["--lut", lut, "--space", &space, "--budget-ms", "0.01"], 3, "--budget-ms 0.01: the fastest network of all"),
         (&["--lut", lut, "--space", &space, "--budget-ms", "1", "--score", "22-00"], 2, "expected 4 digits"),
         (&["--lut", lut, "--space", &space, "--verify"], 4, "stage1_0_0.csv:1: 1 million multiplications, counted"),
-    ] {
+    ];
+    for (arguments, code, part) in wrong {
         let (exit, message) = refused(arguments);
         assert!(exit == Some(code) && message.contains(part), "{arguments:?}: {exit:?} {message}");
     }

@@ -91,90 +91,37 @@ mod tests {
         BlockType::FusedMBSE,
     ];
 
-    /// Names and weight shapes of the layers of a block from 16 channels, with `before` of a squeezing convolution's gates.
-    fn weights(kind: BlockType) -> Vec<(String, Vec<usize>)> {
+    /// Names and weight shapes of the layers of a block with 16 input channels.
+    fn weights(kind: BlockType) -> String {
         let layers = stage_layers(Shape { c: 16, h: 8, w: 8 }, &[block(kind, Act::Relu)]);
         let prefix = format!("stage0.0.{}.", kind.name().to_lowercase());
-        let named = |layer: &LayerSpec| Some((layer.name.strip_prefix(&prefix)?.to_owned(), layer.op.weight_shape()?));
-        layers.iter().filter_map(named).collect()
+        let named = |layer: &LayerSpec| {
+            let shape: Vec<String> = layer.op.weight_shape()?.iter().map(usize::to_string).collect();
+            Some(format!("{} {}", layer.name.strip_prefix(&prefix)?, shape.join("x")))
+        };
+        layers.iter().filter_map(named).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
     fn every_block_has_the_layers_of_its_description() {
-        let expected: [(BlockType, &[(&str, [usize; 4])]); 9] = [
-            (
-                BlockType::MBv1Dual,
-                &[
-                    ("depthwise.0", [16, 1, 5, 5]),
-                    ("pointwise.0", [24, 16, 1, 1]),
-                    ("depthwise2.0", [24, 1, 5, 5]),
-                    ("project.0", [24, 24, 1, 1]),
-                ],
-            ),
-            (
-                BlockType::MBv2,
-                &[("expand.0", [32, 16, 1, 1]), ("depthwise.0", [32, 1, 5, 5]), ("project.0", [24, 32, 1, 1])],
-            ),
-            (
-                BlockType::MBv3,
-                &[
-                    ("expand.0", [32, 16, 1, 1]),
-                    ("depthwise.0", [32, 1, 5, 5]),
-                    ("se.fc1", [8, 32, 1, 1]),
-                    ("se.fc2", [32, 8, 1, 1]),
-                    ("project.0", [24, 32, 1, 1]),
-                ],
-            ),
-            (
-                BlockType::MBv2K3,
-                &[
-                    ("expand.0", [32, 16, 1, 1]),
-                    ("depthwise.before0", [32, 1, 3, 3]),
-                    ("depthwise.0", [32, 1, 3, 3]),
-                    ("project.0", [24, 32, 1, 1]),
-                ],
-            ),
-            (
-                BlockType::MBv3K3,
-                &[
-                    ("expand.0", [32, 16, 1, 1]),
-                    ("depthwise.before0", [32, 1, 3, 3]),
-                    ("depthwise.0", [32, 1, 3, 3]),
-                    ("se.fc1", [8, 32, 1, 1]),
-                    ("se.fc2", [32, 8, 1, 1]),
-                    ("project.0", [24, 32, 1, 1]),
-                ],
-            ),
-            (
-                BlockType::ResNet,
-                &[("reduce.0", [48, 16, 1, 1]), ("conv.0", [48, 48, 5, 5]), ("project.0", [24, 48, 1, 1])],
-            ),
-            (
-                BlockType::ResNetSE,
-                &[
-                    ("reduce.0", [48, 16, 1, 1]),
-                    ("conv.0", [48, 48, 5, 5]),
-                    ("se.fc1", [8, 48, 1, 1]),
-                    ("se.fc2", [48, 8, 1, 1]),
-                    ("project.0", [24, 48, 1, 1]),
-                ],
-            ),
-            (BlockType::FusedMB, &[("expand.0", [32, 16, 5, 5]), ("project.0", [24, 32, 1, 1])]),
-            (
-                BlockType::FusedMBSE,
-                &[
-                    ("expand.0", [32, 16, 5, 5]),
-                    ("se.fc1", [8, 32, 1, 1]),
-                    ("se.fc2", [32, 8, 1, 1]),
-                    ("project.0", [24, 32, 1, 1]),
-                ],
-            ),
+        let (expand, project) = ("expand.0 32x16x1x1", "project.0 24x32x1x1");
+        let (depthwise, stacked) = ("depthwise.0 32x1x5x5", "depthwise.before0 32x1x3x3, depthwise.0 32x1x3x3");
+        let bottleneck = "reduce.0 48x16x1x1, conv.0 48x48x5x5";
+        // A quarter of 32 inner channels; a quarter of 16 input channels, rounded to 8.
+        let gates = "se.fc1 8x32x1x1, se.fc2 32x8x1x1";
+        let expected = [
+            "depthwise.0 16x1x5x5, pointwise.0 24x16x1x1, depthwise2.0 24x1x5x5, project.0 24x24x1x1".to_owned(),
+            format!("{expand}, {depthwise}, {project}"),
+            format!("{expand}, {depthwise}, {gates}, {project}"),
+            format!("{expand}, {stacked}, {project}"),
+            format!("{expand}, {stacked}, {gates}, {project}"),
+            format!("{bottleneck}, project.0 24x48x1x1"),
+            format!("{bottleneck}, se.fc1 8x48x1x1, se.fc2 48x8x1x1, project.0 24x48x1x1"),
+            format!("expand.0 32x16x5x5, {project}"),
+            format!("expand.0 32x16x5x5, {gates}, {project}"),
         ];
-        for (kind, list) in expected {
-            let shortcut = ("shortcut.0", [24, 16, 1, 1]);
-            let list: Vec<_> =
-                list.iter().chain([&shortcut]).map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
-            assert_eq!(weights(kind), list, "{kind:?}");
+        for (kind, layers) in ALL.into_iter().zip(expected) {
+            assert_eq!(weights(kind), format!("{layers}, shortcut.0 24x16x1x1"), "{kind:?}");
         }
     }
 

@@ -119,7 +119,8 @@ mod tests {
             .map(|(at, proposal)| Evaluated {
                 id: first_id + at,
                 genome: proposal.genome.clone(),
-                objectives: vec![100.0, distance(&proposal.genome)],
+                // Of equals the first is the better.
+                objectives: vec![100.0, distance(&proposal.genome) + 1e-6 * (first_id + at) as f64],
                 violation: 0.0,
             })
             .collect();
