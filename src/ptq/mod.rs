@@ -5,6 +5,7 @@
 mod adam;
 mod calibrated;
 mod clip;
+mod correct;
 mod equalise;
 mod finetune;
 mod group;
@@ -19,6 +20,7 @@ mod trainable;
 
 pub use calibrated::{Calibrated, Clips, in_float};
 pub use clip::ClipRule;
+pub use correct::{Correction, corrected};
 pub use equalise::equalised;
 pub use finetune::{Finetuning, finetune};
 pub use joint::{Chosen, Joint, joint, joint_steps};
