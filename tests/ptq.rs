@@ -77,4 +77,6 @@ fn what_makes_no_sense_without_training_is_refused() {
     refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.onnx"], ".ron");
     refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.ron", "--drop", "1.5"], "from 0 to 1");
     refused(&["refine", "--model", "resnet8", "--weight-clip", "msee"], "did you mean");
+    refused(&["refine", "--model", "resnet8", "--joint", "fischer"], "did you mean `fisher`");
+    refused(&["refine", "--model", "resnet8", "--flavours"], "--joint");
 }

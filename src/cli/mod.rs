@@ -1,6 +1,7 @@
 //! The command line: one file a verb; arguments in, results on stdout.
 
 pub mod bench;
+pub mod calibration;
 pub mod common;
 pub mod cost;
 pub mod doctor;

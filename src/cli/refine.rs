@@ -8,6 +8,7 @@ use serde_json::json;
 use tch::Tensor;
 
 use super::Common;
+use super::calibration::{CalibrationArgs, Quantizers, keys, lines};
 use super::common::print;
 use super::export::packed::{How, write};
 use super::export::{Subject, Target, refuse_existing, refuse_extension};
@@ -87,6 +88,9 @@ pub struct RefinementArgs {
     /// Passes over the images in which the whole network learns the float network's answers, at the end
     #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
     pub finetune: usize,
+    /// Before and after that.
+    #[command(flatten)]
+    pub quantizers: CalibrationArgs,
 }
 
 /// The network that is refined, and its images.
@@ -109,51 +113,56 @@ pub fn run(args: &RefineArgs, common: &Common) -> Result<()> {
     refuse_existing([path, &path.with_extension("safetensors")].into_iter(), common)?;
     let session = common.session(common.thread_count()?, None)?;
     let task = task(args, &session, common)?;
-    let (network, device) = (&task.network, session.device);
+    let device = session.device;
     let began = Instant::now();
     let count = task.images.judging.calibration().iter().map(|x| x.size()[0]).sum::<i64>();
     session.say(&format!(
         "cost: {} blocks, {} steps of {} images each, {} epochs of fine-tuning, on {count} images",
-        blocks(network).len(),
+        blocks(&task.network).len(),
         args.how.steps,
         args.how.batch,
         args.how.finetune
     ));
     let calibrated = args.how.calibrated(&task, device);
-    let before = calibrated.ready(network, device);
-    let refined = args.how.refined(&calibrated, &task, &session)?;
-    let after = Folded::from_stored(refined, device);
+    let before = calibrated.ready(&task.network, device);
+    let images = task.images.judging.calibration();
+    let made = args.how.quantizers.quantizers(calibrated, &task.network, &images, &session)?;
+    let refined = args.how.refined(&made, &task, &session)?;
     // Kept only where it helps on images that it has not seen.
     let validation = task.images.judging.validation().collect::<Result<Vec<_>>>()?;
     let held: Vec<&Tensor> = validation.iter().map(|(x, _)| x).collect();
-    let prober = Prober::new(&calibrated, network, &held);
+    let prober = Prober::new(&made.calibrated, &made.network, &held);
+    let (refined, tried) = args.how.quantizers.corrected(&made.calibrated, refined, &prober, &images);
+    let after = Folded::from_stored(refined, device);
     let harm = [&before, &after].map(|ready| prober.distance_of(ready).divergence);
     let seconds = began.elapsed().as_secs_f64();
     let helped = harm[1] < harm[0];
-    let test = task.images.test(network)?;
+    let test = task.images.test(&task.network)?;
     let unrefined = evaluate(&before, test.epoch(0, 0))?.top1;
     let ready = if helped { after } else { before };
-    let subject = Subject { ready, described: task.described, test, seed: task.seed, member: None };
+    let network = ready.stored().network.clone();
+    let described = NetworkFile::from_network(&task.described.model, &network);
+    let subject = Subject { ready, described, test, seed: task.seed, member: None };
     let written = write(How { to: Target::Ron, verify: true, tolerance: 0.0 }, &session, &subject, path)?;
-    let (top1, costs) = (written.top1.unwrap_or_default(), Costs::of(network, Convention::Full));
+    let (top1, costs) = (written.top1.unwrap_or_default(), Costs::of(&network, Convention::Full));
     if common.json {
-        return print(
-            &json!({
-                "file": path, "weights": written.weights, "top1": top1, "top1_unrefined": unrefined, "helped": helped,
-                "divergence": harm[1], "divergence_unrefined": harm[0], "seconds": seconds, "gbops": costs.gbops,
-                "size_mb": costs.size_mb, "avg_w_bits": costs.avg_w_bits, "avg_a_bits": costs.avg_a_bits,
-            })
-            .to_string(),
-        );
+        let mut found = json!({
+            "file": path, "weights": written.weights, "top1": top1, "top1_unrefined": unrefined, "helped": helped,
+            "divergence": harm[1], "divergence_unrefined": harm[0], "seconds": seconds, "gbops": costs.gbops,
+            "size_mb": costs.size_mb, "avg_w_bits": costs.avg_w_bits, "avg_a_bits": costs.avg_a_bits,
+        });
+        keys(&made, &tried).into_iter().for_each(|(key, value)| found[key] = value);
+        return print(&found.to_string());
     }
     let kept = if helped { "refined" } else { "not refined: it did not help on the validation images" };
     print(&format!(
         "{} and {}: {kept}\n  test top-1               {unrefined:.2} % -> {top1:.2} %\n  \
-         distance to float (val)  {:.4} -> {:.4} nats\n  seconds                  {seconds:.0}",
+         distance to float (val)  {:.4} -> {:.4} nats\n  seconds                  {seconds:.0}{}",
         path.display(),
         written.weights.display(),
         harm[0],
-        harm[1]
+        harm[1],
+        lines(&made, &tried)
     ))
 }
 
@@ -205,7 +214,8 @@ impl RefinementArgs {
         Calibrated::of(&Folded::from_stored(float, device), &images, clips)
     }
 
-    fn refined(&self, calibrated: &Calibrated, task: &Task, session: &Session) -> Result<StoredNetwork> {
+    fn refined(&self, made: &Quantizers, task: &Task, session: &Session) -> Result<StoredNetwork> {
+        let Quantizers { calibrated, network, .. } = made;
         let plain = Tensor::cat(&task.images.judging.calibration(), 0);
         // What the training mirrored is worth as much mirrored here.
         let images = if task.images.mirrors() { Tensor::cat(&[&plain, &plain.flip([3])], 0) } else { plain };
@@ -219,12 +229,12 @@ impl RefinementArgs {
             seed: Seed::new(task.seed).child("refine"),
             ..Refinement::default()
         };
-        let progress = Progress::new("refine", (blocks(&task.network).len() * self.steps) as u64, session.quiet);
+        let progress = Progress::new("refine", (blocks(network).len() * self.steps) as u64, session.quiet);
         let mut step = || {
             progress.step(1);
             session.check_interrupt("nothing was written")
         };
-        let refined = reconstruct(calibrated, &task.network, &images, options, &mut step)?;
+        let refined = reconstruct(calibrated, network, &images, options, &mut step)?;
         progress.finish();
         if self.finetune == 0 {
             return Ok(refined);
