@@ -119,4 +119,6 @@ fn what_makes_no_sense_without_training_is_refused() {
     refused(&["refine", "--model", "resnet8", "--weight-clip", "msee"], "did you mean");
     refused(&["refine", "--model", "resnet8", "--scale-mode", "m3"], "m1");
     refused(&["refine", "--model", "resnet8", "--weights", "x", "--out", "x.ron", "--lorc", "5000"], "1024");
+    refused(&["refine", "--model", "resnet8", "--joint", "fischer"], "did you mean `fisher`");
+    refused(&["refine", "--model", "resnet8", "--flavours"], "--joint");
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a verb; arguments in, results on stdout.
 
 pub mod bench;
+pub mod calibration;
 pub mod common;
 pub mod cost;
 pub mod doctor;
@@ -14,6 +15,7 @@ mod point;
 pub mod profile;
 pub mod ready;
 pub mod refine;
+mod refinement;
 pub mod report;
 pub mod search;
 pub mod sensitivity;

@@ -9,6 +9,7 @@ mod code;
 mod density;
 mod error_theory;
 mod fake_quantize;
+mod flavour;
 mod format;
 mod scale;
 mod spec;

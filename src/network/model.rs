@@ -182,15 +182,6 @@ pub(super) fn usual_mean_and_std(channels: usize) -> (Vec<f32>, Vec<f32>) {
     }
 }
 
-/// Mean and deviation of pixels in `[0, 1]` by the image's channels: ImageNet's of three, Fashion-MNIST's of one.
-pub(super) fn usual_mean_and_std(channels: usize) -> (Vec<f32>, Vec<f32>) {
-    match channels {
-        3 => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
-        1 => (vec![0.2860], vec![0.3530]),
-        c => (vec![0.5; c], vec![0.5; c]),
-    }
-}
-
 fn published_width() -> f64 {
     1.0
 }

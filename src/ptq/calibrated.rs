@@ -94,11 +94,15 @@ impl Calibrated {
 
     fn layer(&self, network: &Network, index: usize) -> Option<StoredLayer> {
         let own = self.float.layers[index].as_ref()?;
-        let Some(spec) = network.layers[index].weight.filter(|spec| spec.format.takes_scale()) else {
-            let (shape, spec) = network.layers[index].stored_weight()?;
-            let weight = StoredWeight::quantize(own.weight.values(), &shape, None, spec);
-            return Some(StoredLayer { weight, bias: own.bias.clone() });
-        };
+        let (shape, spec) = network.layers[index].stored_weight()?;
+        let quantized = network.layers[index].weight.and_then(|spec| self.weight(index, spec));
+        let weight = quantized.unwrap_or_else(|| StoredWeight::quantize(own.weight.values(), &shape, None, spec));
+        Some(StoredLayer { weight, bias: own.bias.clone() })
+    }
+
+    /// The weights of a layer in a format, if that takes scales.
+    pub(super) fn weight(&self, index: usize, spec: QuantSpec) -> Option<StoredWeight> {
+        let own = self.float.layers[index].as_ref().filter(|_| spec.format.takes_scale())?;
         let mut known = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         let weight = known.entry((index, spec)).or_insert_with(|| {
             let values = own.weight.values();
@@ -106,14 +110,29 @@ impl Calibrated {
             let scales = self.clips.scale_mode.constrained(&values, &own.weight.shape, &spec, scales);
             StoredWeight::under(values, &own.weight.shape, spec, scales)
         });
-        Some(StoredLayer { weight: weight.clone(), bias: own.bias.clone() })
+        Some(weight.clone())
     }
 
     /// The scale of a tensor: the input at 0, a layer's result at its index plus one.
-    fn scale(&self, tensor: usize, format: Format, kind: ScaleKind) -> f32 {
+    pub(super) fn scale(&self, tensor: usize, format: Format, kind: ScaleKind) -> f32 {
         let mut known = self.scales.lock().unwrap_or_else(PoisonError::into_inner);
         let found = || self.clips.activations.scale(format, kind, &self.samples[tensor]);
         *known.entry((tensor, format, kind)).or_insert_with(found)
+    }
+
+    /// Takes these for a layer's weights in their format.
+    pub(super) fn settle_weight(&self, index: usize, weight: StoredWeight) {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner).insert((index, weight.spec), weight);
+    }
+
+    /// Takes this for a tensor's scale in a format.
+    pub(super) fn settle_scale(&self, tensor: usize, format: Format, kind: ScaleKind, scale: f32) {
+        self.scales.lock().unwrap_or_else(PoisonError::into_inner).insert((tensor, format, kind), scale);
+    }
+
+    /// How ranges are found.
+    pub(super) fn clips(&self) -> Clips {
+        self.clips
     }
 
     /// Values of a tensor, the input at 0, a layer's result at its index plus one; empty where it is no quantization point.

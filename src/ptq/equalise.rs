@@ -123,15 +123,19 @@ pub fn equalised(float: &Folded, images: &[&Tensor], strength: f64) -> StoredNet
 }
 
 /// The network with the channels of each tensor (the input's first, then each layer's result) times these factors.
-fn rescaled(stored: &StoredNetwork, factors: &[Vec<f32>]) -> StoredNetwork {
+pub(super) fn rescaled(stored: &StoredNetwork, factors: &[Vec<f32>]) -> StoredNetwork {
     let mut scaled = stored.clone();
     for (index, layer) in stored.network.layers.iter().enumerate() {
+        let made = &factors[index + 1];
+        if let (Some(own), Op::LayerNorm) = (scaled.layers[index].as_mut(), layer.op) {
+            let gains = own.weight.grid.iter_mut().zip(made);
+            gains.chain(own.bias.iter_mut().zip(made)).for_each(|(part, factor)| *part *= factor);
+        }
         let Some(own) = scaled.layers[index].as_mut().filter(|_| layer.weight.is_some()) else { continue };
         let read = match layer.inputs[0] {
             Source::Input => &factors[0],
             Source::Layer(from) => &factors[from + 1],
         };
-        let made = &factors[index + 1];
         let shape = own.weight.shape.clone();
         let (inputs, taps) = (shape[1], shape[2..].iter().product::<usize>());
         let groups = (read.len() / inputs.max(1)).max(1);

@@ -32,6 +32,27 @@ fn a_short_refinement_recovers_half_of_what_int4_costs() {
 }
 
 #[test]
+fn quantizers_found_together_and_corrected_gain_without_training() {
+    let options = "--format fp4 --ends int8 --steps 0 --calibration 256 --joint output --flavours --preshift";
+    let options: Vec<&str> = options.split(' ').chain(["--reestimate", "--correct-biases"]).collect();
+    let Some(found) = refined(&options) else { return };
+    let number = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
+    assert!(number(&found, "top1") > number(&found, "top1_unrefined") + 3.0, "{found}");
+    let layers = found["joint"].as_array().unwrap();
+    assert_eq!(layers.len(), 20);
+    for (at, layer) in layers.iter().enumerate() {
+        assert!(number(layer, "error") <= number(layer, "error_before"), "{layer}");
+        let kind = if at == 0 || at == 19 { "int8" } else { "float4" };
+        assert!(layer["weight"].as_str().unwrap().starts_with(kind), "{layer}");
+    }
+    let corrections = found["corrections"].as_array().unwrap();
+    assert_eq!(corrections.len(), 2);
+    for own in corrections {
+        assert_eq!(own["kept"].as_bool().unwrap(), number(own, "divergence") < number(own, "divergence_before"));
+    }
+}
+
+#[test]
 fn hawqs_budgets_are_solved_to_the_optimum() {
     let Some(path) = shared("hawq_resnet18_ilp_arrays.json") else { return };
     let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -12,7 +12,7 @@ use crate::cli::common::{print, write_result};
 use crate::cli::network_choice::NetworkChoice;
 use crate::cli::point::Point;
 use crate::cli::ready::weights_of;
-use crate::cli::refine::RefinementArgs;
+use crate::cli::refinement::RefinementArgs;
 use crate::cost::{Convention, Costs};
 use crate::engine::{RunImages, Session, TrainSettings};
 use crate::error::{Error, Result};
