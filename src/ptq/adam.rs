@@ -13,6 +13,9 @@ const EPSILON: f64 = 1e-8;
 pub(super) struct Adam {
     parameters: Vec<(Tensor, f64, Tensor, Tensor)>,
     steps: i32,
+    /// Sums of the parameters over some steps, and how many.
+    sums: Vec<Tensor>,
+    summed: u32,
 }
 
 impl Adam {
@@ -42,6 +45,26 @@ impl Adam {
             }
         });
     }
+
+    /// Counts the parameters as they are for their average.
+    pub(super) fn remember(&mut self) {
+        if self.sums.is_empty() {
+            self.sums = self.parameters.iter().map(|(parameter, ..)| parameter.detach().zeros_like()).collect();
+        }
+        no_grad(|| self.sums.iter_mut().zip(&self.parameters).for_each(|(sum, (parameter, ..))| *sum += parameter));
+        self.summed += 1;
+    }
+
+    /// Sets the parameters to the average of what was remembered (Polyak and Juditsky 1992): the noise of single steps
+    /// averages out.
+    pub(super) fn settle(&mut self) {
+        let count = f64::from(self.summed.max(1));
+        no_grad(|| {
+            for (sum, (parameter, ..)) in self.sums.iter().zip(&mut self.parameters) {
+                parameter.copy_(&(sum / count));
+            }
+        });
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +86,18 @@ mod tests {
             adam.step(1.0);
         }
         assert!(x.abs().max().double_value(&[]) < 0.1, "{x:?}");
+    }
+
+    #[test]
+    fn the_average_is_of_what_was_remembered() {
+        let x = Tensor::from_slice(&[0.0_f32]).set_requires_grad(true);
+        let mut adam = Adam::default();
+        adam.add(&x, 1.0);
+        for value in [1.0, 2.0, 6.0] {
+            let _ = no_grad(|| x.shallow_clone().fill_(value));
+            adam.remember();
+        }
+        adam.settle();
+        assert_eq!(x.double_value(&[0]), 3.0);
     }
 }

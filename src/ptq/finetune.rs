@@ -84,8 +84,12 @@ pub fn finetune(
         }
         loss.backward();
         adam.step(0.5 * (1.0 + (std::f64::consts::PI * at as f64 / steps as f64).cos()));
+        if 2 * at >= steps {
+            adam.remember();
+        }
         step()?;
     }
+    adam.settle();
     Ok(student.finished(stored))
 }
 
