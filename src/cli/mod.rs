@@ -8,6 +8,7 @@ pub mod eval;
 pub mod export;
 pub mod formats;
 pub mod latency;
+pub mod law;
 pub mod network_choice;
 pub mod profile;
 pub mod ready;
