@@ -7,6 +7,8 @@ mod checkpoint;
 mod elastic;
 /// What evaluation and training compute.
 mod evaluation;
+/// What a user reads of a post-training result.
+mod explain;
 /// Exported files in ONNX Runtime.
 mod export;
 /// Every format against ml_dtypes.
