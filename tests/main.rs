@@ -9,6 +9,8 @@ mod elastic;
 mod evaluation;
 /// Search spaces that evolve.
 mod evolve_space;
+/// What a user reads of a post-training result.
+mod explain;
 /// Exported files in ONNX Runtime.
 mod export;
 /// Every format against ml_dtypes.

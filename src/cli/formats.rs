@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufWriter, ErrorKind, Write};
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
+use super::law::LawArgs;
 use crate::error::{Error, Result};
 use crate::formats::{Format, FormatRow, table};
 
@@ -36,6 +37,9 @@ enum Action {
         #[arg(long)]
         format: Format,
     },
+    /// Rank float layouts of each width by the scaling law of low-precision training.
+    #[command(after_help = "Example:\n  bitfront formats law --parameters 1e9 --block 128")]
+    Law(LawArgs),
 }
 
 /// Runs the command; `json` writes one JSON object instead of text.
@@ -48,6 +52,8 @@ pub fn run(args: &FormatsArgs, json: bool) -> Result<()> {
     match &args.action {
         None if json => finish(write_json(&mut out, &serde_json::json!({ "formats": table() }))),
         None => finish(writeln!(out, "{}", list())),
+        Some(Action::Law(args)) if json => finish(write_json(&mut out, &args.json()?)),
+        Some(Action::Law(args)) => finish(writeln!(out, "{}", args.text()?)),
         Some(Action::Show { format }) if json => finish(write_json(&mut out, &shown(*format))),
         Some(Action::Show { format }) => finish(show(*format, &mut out)),
         Some(Action::Cast { format }) if json => {

@@ -10,6 +10,7 @@ pub mod evolve_space;
 pub mod export;
 pub mod formats;
 pub mod latency;
+pub mod law;
 pub mod network_choice;
 mod point;
 pub mod profile;

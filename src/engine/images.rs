@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 
 use super::TrainSettings;
 use crate::data::DataSource;
+use crate::data::Images;
 use crate::data::Loader;
 use crate::data::Split;
 use crate::data::imagenet_classes;
@@ -151,12 +152,29 @@ impl RunImages {
 /// The data cannot be read, or does not fit the network.
 pub fn test_images(data: &DataSource, network: &Network, device: Device) -> Result<Loader> {
     let images = data.load(Split::Test, &network.transform)?;
+    let images = Arc::new(labelled(data, images, network)?);
+    let all = (0..images.len()).collect();
+    Ok(Loader::new(images, all, &network.transform, SCORING_BATCH)?.on(device))
+}
+
+/// The images with the labels that the network gives their classes.
+fn labelled(data: &DataSource, images: Images, network: &Network) -> Result<Images> {
     check_fit(data, &images, network)?;
     let known = imagenet_classes(images.classes(), network.classes);
     let map = map_classes(images.classes(), known.as_deref(), network.classes)?;
-    let images = Arc::new(images.relabelled(&map));
-    let all = (0..images.len()).collect();
-    Ok(Loader::new(images, all, &network.transform, SCORING_BATCH)?.on(device))
+    Ok(images.relabelled(&map))
+}
+
+/// The images of [`calibration_images`] without augmentation, with the labels that the network gives their classes.
+///
+/// # Errors
+/// As [`calibration_images`]; classes that the network does not have.
+pub fn labelled_images(data: &DataSource, network: &Network, count: usize, device: Device) -> Result<Batches> {
+    let images = Arc::new(labelled(data, data.load(Split::Train, &network.transform)?, network)?);
+    let indices = spread(&(0..images.len()).collect::<Vec<_>>(), count);
+    Loader::new(images, indices.clone(), &network.transform, equal_batch(indices.len()))?
+        .on(device)
+        .whole(&indices, None)
 }
 
 /// `count` of the training images, evenly spread, as calibration without a run; with a seed under the training
@@ -191,7 +209,7 @@ fn spread(all: &[usize], count: usize) -> Vec<usize> {
     (0..count).map(|k| all[k * all.len() / count]).collect()
 }
 
-fn check_fit(data: &DataSource, images: &crate::data::Images, network: &Network) -> Result<()> {
+fn check_fit(data: &DataSource, images: &Images, network: &Network) -> Result<()> {
     if images.shape() != network.input {
         let (have, want) = (images.shape(), network.input);
         return Err(Error::bad_value(

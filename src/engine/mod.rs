@@ -23,7 +23,7 @@ mod workers;
 pub use candidates::{RowJournal, Scorer, records, violation};
 pub use finish::{Summary, summary};
 pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};
-pub use images::{JudgingImages, RunImages, calibration_images, test_images};
+pub use images::{JudgingImages, RunImages, calibration_images, labelled_images, test_images};
 pub use pick::{Member, Pick, Picked, member, picked};
 pub use run_directory::RunDirectory;
 pub use search::{check_search, run_search};

@@ -14,18 +14,40 @@ pub enum Density {
 }
 
 /// `[m0, m1, m2]`: the integrals of `p`, `x p` and `x^2 p`.
-pub(super) type Moments = [f64; 3];
+pub type Moments = [f64; 3];
 
-impl Density {
-    /// Standard deviation.
-    pub fn deviation(self) -> f64 {
+/// What a rounding error is expected under.
+pub trait Distribution: Copy {
+    /// Partial moments over `(low, high]`; either end may be infinite.
+    fn moments(self, low: f64, high: f64) -> Moments;
+
+    /// Root of the mean square, which is the standard deviation where the mean is 0.
+    fn deviation(self) -> f64 {
+        self.moments(f64::NEG_INFINITY, f64::INFINITY)[2].sqrt()
+    }
+}
+
+impl Distribution for Density {
+    fn moments(self, low: f64, high: f64) -> Moments {
+        // m0 and m2 are odd in t, m1 is even.
+        let signed = |t: f64| {
+            let [m0, m1, m2] = self.zero_to(t.abs());
+            [m0.copysign(t), m1, m2.copysign(t)]
+        };
+        let (below, above) = (signed(low), signed(high));
+        [above[0] - below[0], above[1] - below[1], above[2] - below[2]]
+    }
+
+    fn deviation(self) -> f64 {
         match self {
             Self::Uniform => 1.0 / 3_f64.sqrt(),
             Self::Normal => 1.0,
             Self::StudentT3 => 3_f64.sqrt(),
         }
     }
+}
 
+impl Density {
     /// Partial moments over `[0, t]` for `t >= 0`, infinity included.
     ///
     /// From 0, not from minus infinity: the differences that an interval takes then lose fewer digits. Closed forms of
@@ -53,17 +75,6 @@ impl Density {
                 [(angle + root3 * ratio) / PI, tail / 3.0 - rest, 3.0 / PI * angle - tail * ratio]
             }
         }
-    }
-
-    /// Partial moments over `[low, high]`; either end may be infinite.
-    pub(super) fn moments(self, low: f64, high: f64) -> Moments {
-        // m0 and m2 are odd in t, m1 is even.
-        let signed = |t: f64| {
-            let [m0, m1, m2] = self.zero_to(t.abs());
-            [m0.copysign(t), m1, m2.copysign(t)]
-        };
-        let (below, above) = (signed(low), signed(high));
-        [above[0] - below[0], above[1] - below[1], above[2] - below[2]]
     }
 }
 

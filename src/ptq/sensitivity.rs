@@ -1,9 +1,10 @@
 //! How much a network's output suffers when some of its tensors are quantized.
 //!
 //! The output is compared with the float network's: Kullback-Leibler divergence of the predicted classes and signal to noise
-//! of the logits, over images without labels. What stands in front of the first change is computed once and kept.
+//! of the logits, over images without labels; and cross entropy, with the classes that the float network sees unless labels
+//! are given. What stands in front of the first change is computed once and kept.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::Calibrated;
 use crate::models::{Folded, blocks};
@@ -16,6 +17,8 @@ pub struct Distance {
     pub divergence: f64,
     /// Signal to noise of the logits, in decibels.
     pub sqnr_db: f64,
+    /// By how much the mean cross entropy is greater than the float network's, in nats.
+    pub loss_change: f64,
 }
 
 /// Measures networks that differ little from one base.
@@ -33,6 +36,8 @@ struct Batch {
     images: Tensor,
     /// The float network's logits.
     exact: Tensor,
+    /// The class of each image.
+    labels: Tensor,
     /// What each block of the base reads.
     inputs: Vec<Tensor>,
 }
@@ -49,10 +54,20 @@ impl<'a> Prober<'a> {
                 let next = ready.part(block.clone(), &inputs[inputs.len() - 1]);
                 inputs.push(next);
             }
-            Batch { images: images.shallow_clone(), exact: float.logits(images), inputs }
+            let exact = float.logits(images);
+            Batch { images: images.shallow_clone(), labels: exact.argmax(-1, false), exact, inputs }
         };
         let batches = images.iter().map(batch).collect();
         Self { calibrated, device, base: network.clone(), blocks, batches }
+    }
+
+    /// The same with labels `[n]` for each batch of images, instead of the classes that the float network sees.
+    #[must_use]
+    pub fn labelled(mut self, labels: &[&Tensor]) -> Self {
+        for (batch, labels) in self.batches.iter_mut().zip(labels) {
+            batch.labels = labels.shallow_clone();
+        }
+        self
     }
 
     /// The distance of a network in other formats than the base's from the float network.
@@ -72,7 +87,7 @@ impl<'a> Prober<'a> {
     }
 
     fn mean(&self, logits: &dyn Fn(&Batch) -> Tensor) -> Distance {
-        let (mut divergence, mut signal, mut noise, mut count) = (0.0, 0.0, 0.0, 0);
+        let (mut divergence, mut signal, mut noise, mut loss, mut count) = (0.0, 0.0, 0.0, 0.0, 0);
         for batch in &self.batches {
             let own = logits(batch);
             let sum = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
@@ -80,10 +95,15 @@ impl<'a> Prober<'a> {
             noise += sum((&own - &batch.exact).square());
             let exact = batch.exact.log_softmax(-1, Kind::Float);
             divergence += sum(exact.exp() * (&exact - own.log_softmax(-1, Kind::Float)));
+            let entropy = |logits: &Tensor| {
+                sum(logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Sum, -100, 0.0))
+            };
+            loss += entropy(&own) - entropy(&batch.exact);
             count += batch.images.size()[0];
         }
         let sqnr_db = if noise > 0.0 { 10.0 * (signal / noise).log10() } else { f64::INFINITY };
-        Distance { divergence: divergence / count.max(1) as f64, sqnr_db }
+        let count = count.max(1) as f64;
+        Distance { divergence: divergence / count, sqnr_db, loss_change: loss / count }
     }
 
     /// The block that holds the first layer in other formats; `None` where the image itself is quantized otherwise.
@@ -132,6 +152,38 @@ mod tests {
             let kept = prober.distance(&other);
             assert!((kept.divergence - whole.divergence).abs() < 1e-9, "{rank}: {kept:?} {whole:?}");
             assert!(kept.sqnr_db < prober.distance(&base).sqnr_db, "{rank}");
+        }
+    }
+
+    #[test]
+    fn the_loss_changes_by_what_the_logits_say() {
+        let network = build(&ModelSpec { resolution: Some(16), ..ModelSpec::new("resnet8".parse().unwrap()) }).unwrap();
+        let weights = Weights::initialised(&network, Seed::new(1), Device::Cpu);
+        let x = Tensor::randn([8, network.input.c as i64, 16, 16], (Kind::Float, Device::Cpu));
+        let calibrated = Calibrated::new(&network, &weights, &[&x], Clips::default());
+        let count = network.weighted().len();
+        let mut int2 = network.clone();
+        int2.assign(
+            &vec![QuantSpec::per_channel(Format::Int(2)); count],
+            &vec![QuantSpec::per_tensor(Format::Float32); count],
+        );
+        let (exact, own) = (calibrated.exact(Device::Cpu).logits(&x), calibrated.ready(&int2, Device::Cpu).logits(&x));
+        let entropy = |logits: &Tensor, labels: &Tensor| {
+            -logits
+                .log_softmax(-1, Kind::Double)
+                .gather(1, &labels.unsqueeze(-1), false)
+                .mean(Kind::Double)
+                .double_value(&[])
+        };
+        let given = Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5, 6, 7]);
+        for (prober, labels) in [
+            (Prober::new(&calibrated, &network, &[&x]), exact.argmax(-1, false)),
+            (Prober::new(&calibrated, &network, &[&x]).labelled(&[&given]), given),
+        ] {
+            let expected = entropy(&own, &labels) - entropy(&exact, &labels);
+            let found = prober.distance(&int2).loss_change;
+            assert!((found - expected).abs() < 2e-6 && expected.abs() > 1e-4, "{found} {expected}");
+            assert!(prober.distance(&crate::ptq::in_float(&network)).loss_change.abs() < 1e-9);
         }
     }
 }

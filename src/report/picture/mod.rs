@@ -11,5 +11,5 @@ mod scatter;
 mod sheet;
 
 pub use draw::picture;
-pub use heat_map::{HeatRow, heat_map};
+pub use heat_map::{HeatLook, HeatRow, drawn_heat_map, heat_map};
 pub use scatter::scatter;

@@ -1,4 +1,7 @@
-//! `bitfront report`, and how a finished search is shown.
+//! `bitfront report`: how a finished search is shown, and why a network's layers stand in their formats.
+
+mod network;
+mod text;
 
 use std::path::PathBuf;
 
@@ -6,29 +9,52 @@ use clap::Args;
 
 use super::Common;
 use super::common::print;
+use crate::data::DataSource;
 use crate::engine::RunDirectory;
 use crate::engine::Status;
 use crate::engine::Summary;
 use crate::engine::Tested;
 use crate::engine::summary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report;
 
-/// Print a finished run's table and draw its picture again.
+/// Print a finished run's table and draw its picture again, or say why a network's layers stand in their formats.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  bitfront report runs/resnet8_fashion-1")]
+#[command(after_help = "Examples:
+  bitfront report runs/resnet8_fashion-1
+  bitfront report --network net.ron --weights resnet20.safetensors --data cifar10:DIR   # as `refine --out net.ron` wrote it")]
 pub struct ReportArgs {
     /// The run's folder
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
+    #[arg(value_name = "RUN", required_unless_present = "network", conflicts_with = "network")]
+    pub run: Option<PathBuf>,
+    /// A network instead: RON as `refine` and `export` write it, with its packed weights beside it
+    #[arg(long, value_name = "FILE")]
+    pub network: Option<PathBuf>,
+    /// Its weights in float, to measure what its own formats lose; without them its packed weights are taken as exact
+    #[arg(long, value_name = "FILE", requires = "network")]
+    pub weights: Option<PathBuf>,
+    /// Images: fashion-mnist-mini, idx:DIR, cifar10:DIR or imagefolder:DIR
+    #[arg(long, default_value = "fashion-mnist-mini", requires = "network")]
+    pub data: DataSource,
+    /// Training images to measure activations on; their labels are not read
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "network")]
+    pub calibration: usize,
+    /// Memory in KiB of the microcontroller that the network might be fine-tuned on
+    #[arg(long, value_name = "KIB", default_value_t = 512, requires = "network")]
+    pub memory: u64,
 }
 
-/// Prints the table of a finished run and writes its picture.
+/// Prints the table of a finished run and writes its picture, or prints why a network's layers stand in their formats.
 ///
 /// # Errors
-/// The run has no front yet, or a file is damaged.
+/// The run has no front yet, or a file is damaged or does not fit.
 pub fn run(args: &ReportArgs, common: &Common) -> Result<()> {
-    let folder = RunDirectory::open(&args.run)?;
+    if let Some(path) = &args.network {
+        return network::run(path, args, common);
+    }
+    let run =
+        args.run.as_ref().ok_or_else(|| Error::missing_option("RUN", "name a run's folder, or --network FILE"))?;
+    let folder = RunDirectory::open(run)?;
     show(&summary(&folder)?, &folder, common)
 }
 
