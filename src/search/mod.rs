@@ -27,7 +27,7 @@ pub use baseline::Baseline;
 pub use bench::{BenchResult, BenchRow, Measure, regret_bench};
 pub use clock::{Clock, WallClock};
 pub use evolution::Evolution;
-pub use knapsack::{Knapsack, Limit};
+pub use knapsack::{Kind, Knapsack, Limit, Reach, random_problem};
 pub use nsga2::Nsga2;
 pub use policy::Policy;
 pub use policy_gradient::{PolicyGradient, PolicySettings};

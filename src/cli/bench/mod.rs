@@ -6,6 +6,7 @@ mod latency;
 mod one_shot;
 mod predict;
 mod search;
+mod solver;
 mod step;
 
 use clap::{Args, Subcommand};
@@ -44,6 +45,9 @@ pub enum BenchCommand {
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
+    /// Time of the exact budget solver on random problems
+    #[command(after_help = "Example:\n  bitfront bench solver --problems 20 --write results/solver.md")]
+    Solver(solver::SolverArgs),
     /// Time and memory of a training step in each format, against float32
     #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
     Step(step::StepArgs),
@@ -61,6 +65,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
+        BenchCommand::Solver(options) => solver::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
 }
