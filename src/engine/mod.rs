@@ -1,5 +1,6 @@
 //! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
 
+mod budgets;
 mod candidates;
 mod device;
 mod finish;
