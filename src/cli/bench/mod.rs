@@ -1,6 +1,7 @@
 //! `bitfront bench`: measurements of bitfront itself, one file each.
 
 mod demo;
+mod jetfire;
 mod joint;
 mod latency;
 mod one_shot;
@@ -8,6 +9,7 @@ mod predict;
 mod search;
 mod solver;
 mod step;
+mod trained;
 
 use clap::{Args, Subcommand};
 
@@ -34,6 +36,9 @@ pub enum BenchCommand {
     /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
     #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
     Fliqs(one_shot::FliqsArgs),
+    /// Training in INT8 blocks (Jetfire) against float32: accuracy, and memory kept for the backward pass
+    #[command(after_help = "Example:\n  bitfront bench jetfire --seeds 3 --epochs 5 --write results/jetfire.md")]
+    Jetfire(jetfire::JetfireArgs),
     /// Operators and formats searched together, against formats alone and operators at int8 alone
     #[command(after_help = "Example:\n  bitfront bench joint --seeds 3 --write results/joint.md")]
     Joint(joint::JointArgs),
@@ -62,6 +67,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Search(options) => search::run(options, common.json),
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Jetfire(options) => jetfire::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
