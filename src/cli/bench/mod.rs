@@ -6,6 +6,7 @@ mod joint;
 mod latency;
 mod one_shot;
 mod predict;
+mod ptq;
 mod search;
 mod solver;
 mod step;
@@ -50,6 +51,11 @@ pub enum BenchCommand {
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
+    /// Ways to choose formats for a trained network, at equal evaluations
+    #[command(after_help = "Examples:
+  bitfront bench ptq --seeds 3 --write results/ptq.md
+  bitfront bench ptq --weights resnet20.safetensors --data cifar10:DIR --space search_spaces/resnet20_cifar10.ron")]
+    Ptq(ptq::PtqArgs),
     /// Time of the exact budget solver on random problems
     #[command(after_help = "Example:\n  bitfront bench solver --problems 20 --write results/solver.md")]
     Solver(solver::SolverArgs),
@@ -71,6 +77,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
+        BenchCommand::Ptq(options) => ptq::run(options, common),
         BenchCommand::Solver(options) => solver::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
