@@ -160,13 +160,14 @@ fn assembled(
 }
 
 /// The candidates that no other one dominates, by rising cost.
-fn chosen<'a>(rows: impl Iterator<Item = &'a Row>, objective: Metric) -> Result<Vec<&'a Row>> {
+pub(super) fn chosen<'a>(rows: impl Iterator<Item = &'a Row>, objective: Metric) -> Result<Vec<&'a Row>> {
     let own: Vec<&Row> = rows.collect();
     let points: Vec<(f64, f64)> = own.iter().map(|row| (cost(objective, row), row.top1)).collect();
     Ok(pareto::front(&points)?.into_iter().map(|at| own[at]).collect())
 }
 
-fn cost(objective: Metric, row: &Row) -> f64 {
+/// The objective cost of a row.
+pub(super) fn cost(objective: Metric, row: &Row) -> f64 {
     match objective {
         Metric::SizeMb => row.size_mb,
         Metric::ActMemKb => row.act_mem_kb,

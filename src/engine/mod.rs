@@ -1,5 +1,6 @@
 //! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
 
+mod budgets;
 mod candidates;
 mod device;
 mod finish;
@@ -9,6 +10,7 @@ mod one_shot;
 mod pick;
 mod plan;
 mod post_training;
+mod ptq_methods;
 mod repair;
 mod run_directory;
 mod search;
@@ -25,6 +27,7 @@ pub use finish::{Summary, summary};
 pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};
 pub use images::{JudgingImages, RunImages, calibration_images, labelled_images, test_images};
 pub use pick::{Member, Pick, Picked, member, picked};
+pub use ptq_methods::{MethodResult, PtqMethod, compare_methods};
 pub use run_directory::RunDirectory;
 pub use search::{check_search, run_search};
 pub use session::{Session, device, set_threads};

@@ -10,9 +10,9 @@ use crate::error::Result;
 use crate::models::Weights;
 use crate::network::Network;
 use crate::seed::Seed;
-use crate::train::Trainer;
 use crate::train::evaluate;
 use crate::train::prepare;
+use crate::train::{Flow, Int8Blocks, Regime, Trainer};
 
 /// Time of the two things a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +39,16 @@ impl Pace {
         let weights = Weights::initialised(network, Seed::new(0), images.device());
         let mut trainer = Trainer::new(weights, settings.train.clone(), 1);
         let (x, y) = images.training.batch(0, 0)?.tensors(images.device())?;
-        trainer.pass(network, (&x, &y), true)?;
+        let mut blocks = Int8Blocks::new(network.clone(), Seed::new(0));
+        let mut pass = || match settings.train.flow {
+            Flow::Float32 => trainer.pass(network, (&x, &y), true).map(|_| ()),
+            Flow::Int8Blocks => blocks.step(&mut trainer, &x, &y).map(|_| ()),
+        };
+        pass()?;
         let began = Instant::now();
         let mut passes = 0;
         while passes < 3 || (passes < 10 && began.elapsed() < Duration::from_millis(500)) {
-            trainer.pass(network, (&x, &y), true)?;
+            pass()?;
             passes += 1;
         }
         let pass = began.elapsed() / passes;

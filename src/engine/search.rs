@@ -122,7 +122,7 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
 }
 
 /// The space with a head for this many classes, said where it differs from the space's own.
-fn with_classes(space: Space, classes: usize, session: &Session) -> Result<Space> {
+pub(super) fn with_classes(space: Space, classes: usize, session: &Session) -> Result<Space> {
     let own = space.model_spec().class_count();
     if own == classes {
         return Ok(space);
@@ -219,14 +219,14 @@ fn shared_weights(
 }
 
 /// What the phases of a search share.
-struct Work<'a> {
-    settings: &'a Settings,
-    session: &'a Session,
-    space: &'a Space,
-    pricing: &'a Pricing,
-    limits: Limits<'a>,
-    images: &'a RunImages,
-    trained: &'a Trained,
+pub(super) struct Work<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) session: &'a Session,
+    pub(super) space: &'a Space,
+    pub(super) pricing: &'a Pricing,
+    pub(super) limits: Limits<'a>,
+    pub(super) images: &'a RunImages,
+    pub(super) trained: &'a Trained,
 }
 
 impl Work<'_> {
@@ -244,7 +244,7 @@ impl Work<'_> {
     }
 
     /// The feasible uniform genomes.
-    fn uniform_genomes(&self) -> Vec<Genome> {
+    pub(super) fn uniform_genomes(&self) -> Vec<Genome> {
         let formats = self.space.formats();
         formats.into_iter().filter_map(|format| self.space.uniform(format)).map(Genome).collect()
     }
@@ -278,7 +278,8 @@ impl Work<'_> {
         self.phase(&mut random, history, Status::Baseline, "random baseline", count).map(|_| ())
     }
 
-    fn phase(
+    /// One algorithm from its first candidate, or from where the history ends, until its evaluations are spent.
+    pub(super) fn phase(
         &self,
         algorithm: &mut dyn search::Algorithm,
         history: &mut History,

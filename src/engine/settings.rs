@@ -13,6 +13,7 @@ use crate::data::Holdout;
 use crate::error::{Error, Result};
 use crate::space::Space;
 use crate::space::SpaceFile;
+use crate::train::Flow;
 use crate::train::OneShotConfig;
 use crate::train::TrainConfig;
 
@@ -179,6 +180,9 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         Space::new(self.space.clone())?;
         self.train.check()?;
+        if self.train.flow != Flow::Float32 {
+            return Err(Error::bad_value("flow", self.train.flow, "only `bitfront train` trains in it"));
+        }
         within("--evaluations", self.evaluations, 1, 10_000_000)?;
         within("--population", self.population, 2, 100_000)?;
         within("--threads", self.threads, 1, MOST_THREADS)?;

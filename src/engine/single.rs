@@ -22,6 +22,10 @@ use crate::network::Network;
 use crate::seed::Seed;
 use crate::train::Ended;
 use crate::train::Evaluation;
+use crate::train::Flow;
+use crate::train::Int8Blocks;
+use crate::train::Regime;
+use crate::train::SavedBytes;
 use crate::train::Single;
 use crate::train::evaluate;
 use crate::train::prepare;
@@ -40,6 +44,9 @@ pub struct SingleResult {
     pub n: usize,
     /// Validation top-1 in percent.
     pub validation_top1: f64,
+    /// What a step in INT8 blocks kept for its backward pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved_bytes: Option<SavedBytes>,
     /// The network's costs.
     #[serde(flatten)]
     pub costs: Costs,
@@ -56,6 +63,9 @@ pub fn check_training(
     session: &Session,
 ) -> Result<()> {
     settings.train.check()?;
+    if settings.train.flow == Flow::Int8Blocks {
+        Int8Blocks::check(network)?;
+    }
     if let Some(path) = from {
         StartingWeights::read(path)?.check(std::slice::from_ref(network))?;
     }
@@ -100,7 +110,13 @@ pub fn train_single(
         )),
         other => other,
     };
-    let ended = train(training, &mut trainer, &mut Single(network.clone()), &images, session).map_err(how)?;
+    let mut blocks = Int8Blocks::new(network.clone(), Seed::new(settings.seed).child("int8-blocks"));
+    let mut single = Single(network.clone());
+    let regime: &mut dyn Regime = match settings.train.flow {
+        Flow::Float32 => &mut single,
+        Flow::Int8Blocks => &mut blocks,
+    };
+    let ended = train(training, &mut trainer, regime, &images, session).map_err(how)?;
     if ended == Ended::Stopped {
         return Err(Error::Interrupted(": the time budget is spent; the state is saved".into()));
     }
@@ -116,6 +132,7 @@ pub fn train_single(
         loss: test.loss,
         n: test.n,
         validation_top1: validation.top1,
+        saved_bytes: (settings.train.flow == Flow::Int8Blocks).then_some(blocks.saved),
         costs: Costs::of(network, Convention::Full),
     })
 }

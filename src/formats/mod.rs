@@ -3,6 +3,7 @@
 //! Everything here is plain arithmetic on `f32`/`f64`; the tensor side is in [`crate::quant`](crate).
 
 mod block;
+mod block2d;
 mod cast;
 mod catalogue;
 mod code;
@@ -21,6 +22,7 @@ mod storage;
 mod tensor_quantize;
 
 pub use block::{fake_quantize_mx, fake_quantize_nv};
+pub use block2d::{BLOCK, Block2d, Rounding, fake_quantize_blocks};
 pub use catalogue::{Execution, FormatRow, table};
 pub use density::{Density, Distribution, Moments};
 pub use dot_product::Factor;

@@ -155,7 +155,7 @@ mod tests {
         let x = Tensor::randn([48, 3, 16, 16], (Kind::Float, Device::Cpu));
         let (count, format) = (network.weighted().len(), format.parse().unwrap());
         network.assign(&vec![QuantSpec::per_channel(format); count], &vec![QuantSpec::per_tensor(format); count]);
-        let clips = Clips { weights: rule, activations: rule };
+        let clips = Clips { weights: rule, activations: rule, ..Clips::default() };
         let calibrated = Calibrated::new(&network, &weights, &[&x], clips);
         (network, calibrated, x)
     }

@@ -257,7 +257,7 @@ mod tests {
         let network = build(&ModelSpec::new("resnet8".parse().unwrap())).unwrap();
         let none = Weights::initialised(&network, Seed::new(1), Device::Cpu);
         for rule in [ClipRule::Mse, ClipRule::MinMax] {
-            let clips = Clips { weights: rule, activations: rule };
+            let clips = Clips { weights: rule, activations: rule, ..Clips::default() };
             let calibrated = Calibrated::new(&network, &none, &[], clips);
             let point = Point { spec: QuantSpec::per_tensor(fp4), nonnegative: false, decided_by: 0 };
             let (exponents, error) = best(&calibrated, (mini, &point), &[reader_of(&reader)]).unwrap();

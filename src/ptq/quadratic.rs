@@ -382,7 +382,7 @@ mod tests {
     fn short_rows_come_near_the_best_of_all_codes() {
         for (size, name) in [(6, "int2"), (5, "int2"), (5, "int3")] {
             let ratio = |seed| {
-                let (weights, matrix) = problem(size, 100 + seed);
+                let (weights, matrix) = problem(size, 100_u64 + seed);
                 let form = Quadratic::new(&matrix, size);
                 let (codes, scales) = start(&weights, format(name));
                 let found = Rows::new(&form, format(name), &vec![0; size], true).solved(&weights, &codes, &scales);

@@ -97,6 +97,11 @@ fn clip(y: &mut [f32], x: &mut [f32], low: f32, high: f32) {
     }
 }
 
+/// What `read` makes of all elements.
+pub(super) fn read_whole<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> R {
+    read(elements(tensor))
+}
+
 /// Applies `pass` to all elements at once.
 pub(super) fn rewrite_whole(tensor: &mut Tensor, pass: impl FnOnce(&mut [f32])) {
     pass(elements_mut(tensor));

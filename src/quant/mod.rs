@@ -3,12 +3,14 @@
 //! What formats share is the latent tensor and its recorded [`Range`]; each format derives its clip and its step
 //! from them, so switching formats keeps no state and needs no memory of its own.
 
+mod blocks;
 mod fake;
 mod kernel;
 mod learned;
 mod operations;
 mod range;
 
+pub use blocks::{Blocks, gradient_blocks, weight_blocks};
 pub use fake::{activation, activation_in_place, observe, point_scale, weight};
 pub use learned::learned_activation;
 pub use range::{Range, Ranges};

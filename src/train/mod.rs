@@ -4,6 +4,7 @@
 //! comes from streams named by the step, so a run continues exactly from any saved step.
 
 mod evaluate;
+mod int8_blocks;
 mod learning_rate;
 mod one_shot;
 mod run;
@@ -14,6 +15,7 @@ mod snapshot;
 mod trainer;
 
 pub use evaluate::{Evaluation, Score, evaluate, prepare, reestimated};
+pub use int8_blocks::{Flow, Int8Blocks, SavedBytes};
 pub use learning_rate::cosine;
 pub use one_shot::{OneShot, OneShotConfig};
 pub use run::{Ended, run};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Reduction, Tensor};
 
+use super::Flow;
 use super::Sgd;
 use super::cosine;
 use crate::error::{Error, Result};
@@ -31,6 +32,9 @@ pub struct TrainConfig {
     pub label_smoothing: f64,
     /// Whether the clips of activations are trained (LSQ) instead of recorded.
     pub learned_ranges: bool,
+    /// The numbers that operators hand one another.
+    #[serde(default)]
+    pub flow: Flow,
 }
 
 impl Default for TrainConfig {
@@ -43,6 +47,7 @@ impl Default for TrainConfig {
             weight_decay: 5e-4,
             label_smoothing: 0.0,
             learned_ranges: false,
+            flow: Flow::Float32,
         }
     }
 }
@@ -71,6 +76,9 @@ impl TrainConfig {
         positive("--batch", self.batch)?;
         if !(self.lr > 0.0 && self.lr.is_finite()) {
             return Err(Error::bad_value("--lr", self.lr, "must be a positive number"));
+        }
+        if self.flow == Flow::Int8Blocks && self.learned_ranges {
+            return Err(Error::bad_value("--learned-ranges", "", "has no effect on --flow int8-blocks"));
         }
         Ok(())
     }
@@ -103,7 +111,7 @@ pub struct Passed {
 /// Rate at which recorded ranges follow the training batches.
 const FOLLOW: f32 = 0.1;
 /// Rate at which the running batch-norm statistics follow the training batches (PyTorch's default).
-const STATISTICS: f64 = 0.1;
+pub(super) const STATISTICS: f64 = 0.1;
 
 impl Trainer {
     /// A trainer at step 0 of `total`.
@@ -125,6 +133,20 @@ impl Trainer {
         let mut ranges = std::mem::take(&mut self.weights.ranges);
         let logits = forward(network, &self.weights, &mut ranges, x, pass);
         self.weights.ranges = ranges;
+        let (loss, passed) = self.loss(&logits, y)?;
+        loss.backward();
+        self.passes += 1;
+        if self.config.learned_ranges {
+            self.weights.learn_clips(network);
+        }
+        Ok(passed)
+    }
+
+    /// Loss of some logits, and what it says.
+    ///
+    /// # Errors
+    /// It is not finite.
+    pub(super) fn loss(&self, logits: &Tensor, y: &Tensor) -> Result<(Tensor, Passed)> {
         let smoothing = self.config.label_smoothing;
         let loss = logits.cross_entropy_loss(y, None::<&Tensor>, Reduction::Mean, -100, smoothing);
         let value = loss.double_value(&[]);
@@ -134,13 +156,8 @@ impl Trainer {
                 self.step, self.config.lr
             )));
         }
-        loss.backward();
-        self.passes += 1;
-        if self.config.learned_ranges {
-            self.weights.learn_clips(network);
-        }
         let right = logits.argmax(-1, false).eq_tensor(y).to_kind(Kind::Float).mean(None).double_value(&[]);
-        Ok(Passed { loss: value, top1: 100.0 * right })
+        Ok((loss, Passed { loss: value, top1: 100.0 * right }))
     }
 
     /// One optimiser step over the gradients of all passes since the last one.

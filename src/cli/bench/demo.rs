@@ -48,21 +48,26 @@ pub(super) fn demo_settings(line: &[&str], common: &Common, seed: u64) -> Result
 
 /// Runs or continues a search in `runs/<name>-seed<N>`; a finished run is only read.
 pub(super) fn run_or_read(settings: &Settings, name: &str, common: &Common) -> Result<(Summary, RunDirectory)> {
-    let path = PathBuf::from("runs").join(format!("{name}-seed{}", settings.seed));
-    let folder = match RunDirectory::open(&path) {
-        Ok(folder) if same(&Settings::load(&folder.config())?, settings) => folder,
-        _ => {
-            let folder = RunDirectory::create(Some(&path), name, true)?;
-            folder.write(&folder.config(), &settings.to_ron()?)?;
-            folder
-        }
-    };
+    let folder = folder_of(settings, name)?;
     if folder.pareto().exists() {
         return Ok((crate::engine::summary(&folder)?, folder));
     }
     let session = common.session(settings.threads, None)?;
     session.say(&format!("run: {}", folder.folder().display()));
     Ok((run_search(settings, &folder, &session)?, folder))
+}
+
+/// The folder `runs/<name>-seed<N>`: as it is where it holds a run of these settings, else cleared for one.
+pub(super) fn folder_of(settings: &Settings, name: &str) -> Result<RunDirectory> {
+    let path = PathBuf::from("runs").join(format!("{name}-seed{}", settings.seed));
+    match RunDirectory::open(&path) {
+        Ok(folder) if same(&Settings::load(&folder.config())?, settings) => Ok(folder),
+        _ => {
+            let folder = RunDirectory::create(Some(&path), name, true)?;
+            folder.write(&folder.config(), &settings.to_ron()?)?;
+            Ok(folder)
+        }
+    }
 }
 
 /// Whether two settings give the same run; the command line that started them does not matter.

@@ -2,13 +2,17 @@
 
 mod demo;
 mod evolve_space;
+mod jetfire;
 mod joint;
 mod latency;
 mod one_shot;
 mod predict;
+mod ptq;
 mod refine;
 mod search;
+mod solver;
 mod step;
+mod trained;
 
 use clap::{Args, Subcommand};
 
@@ -35,6 +39,9 @@ pub enum BenchCommand {
     /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
     #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
     Fliqs(one_shot::FliqsArgs),
+    /// Training in INT8 blocks (Jetfire) against float32: accuracy, and memory kept for the backward pass
+    #[command(after_help = "Example:\n  bitfront bench jetfire --seeds 3 --epochs 5 --write results/jetfire.md")]
+    Jetfire(jetfire::JetfireArgs),
     /// Operators and formats searched together, against formats alone and operators at int8 alone
     #[command(after_help = "Example:\n  bitfront bench joint --seeds 3 --write results/joint.md")]
     Joint(joint::JointArgs),
@@ -55,6 +62,14 @@ pub enum BenchCommand {
     #[command(after_help = "Example:
   bitfront bench refine --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --write results/refine.md")]
     Refine(Box<refine::RefineBenchArgs>),
+    /// Ways to choose formats for a trained network, at equal evaluations
+    #[command(after_help = "Examples:
+  bitfront bench ptq --seeds 3 --write results/ptq.md
+  bitfront bench ptq --weights resnet20.safetensors --data cifar10:DIR --space search_spaces/resnet20_cifar10.ron")]
+    Ptq(ptq::PtqArgs),
+    /// Time of the exact budget solver on random problems
+    #[command(after_help = "Example:\n  bitfront bench solver --problems 20 --write results/solver.md")]
+    Solver(solver::SolverArgs),
     /// Time and memory of a training step in each format, against float32
     #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
     Step(step::StepArgs),
@@ -69,11 +84,14 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Search(options) => search::run(options, common.json),
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Jetfire(options) => jetfire::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Refine(options) => refine::run(options, common),
+        BenchCommand::Ptq(options) => ptq::run(options, common),
+        BenchCommand::Solver(options) => solver::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),
     }
 }
