@@ -146,7 +146,7 @@ impl<'a> Solver<'a> {
             let (least, most) = (reach.least + cost.rest, reach.most + cost.rest);
             let within = match reach.least_within_others {
                 Some(least) => format!("within the other limits at least {:.6}", least + cost.rest),
-                None => "the other limits exclude one another".to_owned(),
+                None => "no network is within the other limits".to_owned(),
             };
             format!("  {limit}: {least:.6} to {most:.6}; {within}")
         };
@@ -158,4 +158,58 @@ impl<'a> Solver<'a> {
 /// A metric's limit as limits on sums over the parts.
 fn rows(costs: &[LinearCost], most: f64) -> impl Iterator<Item = Limit> {
     costs.iter().map(move |cost| Limit { weights: cost.adds.clone(), most: most - cost.rest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::parts;
+    use crate::ron_text;
+
+    fn space() -> Space {
+        let text = "(model: \"resnet8\", width: 0.25, resolution: 8, channels: 1, classes: 3, formats: [\"int2\", \"int4\", \"int8\"])";
+        Space::new(ron_text::parse(text, "x.ron").unwrap()).unwrap()
+    }
+
+    /// Harms that fall with the bits, each decision with its own weight.
+    fn harm(space: &Space) -> Vec<Vec<f64>> {
+        let of = |(at, options): (usize, u8)| {
+            (0..options).map(|gene| (1.0 + (at * 7 % 5) as f64) * 0.2_f64.powi(i32::from(gene))).collect()
+        };
+        space.choices().into_iter().enumerate().map(of).collect()
+    }
+
+    #[test]
+    fn no_greedy_network_harms_less_than_the_solved_one_of_its_cost() {
+        let (space, pricing) = (space(), Pricing::default());
+        let (parts, harm) = (parts(&space).unwrap(), harm(&space));
+        let solver = Solver::new(&space, &pricing, &parts, &harm, &[], Metric::Gbops);
+        let sum = |genome: &Genome| -> f64 {
+            genome.0.iter().enumerate().map(|(at, &gene)| harm[at][usize::from(gene)]).sum()
+        };
+        let cost = |genome: &Genome| Metric::Gbops.of(&pricing.costs(&space.network(&genome.0))).unwrap();
+        let path = solver.greedy();
+        assert_eq!(path.first().unwrap().0, space.widest().0);
+        assert_eq!(path.last().unwrap().0, space.narrowest().0);
+        assert!(path.windows(2).all(|pair| cost(&pair[1]) < cost(&pair[0])));
+        for genome in &path {
+            let solved = solver.within(cost(genome) * (1.0 + 1e-9)).unwrap().unwrap();
+            assert!(sum(&solved) <= sum(genome) + 1e-9 && cost(&solved) <= cost(genome) * (1.0 + 1e-6), "{genome}");
+        }
+        let planned = solver.plan(12).unwrap();
+        assert!(planned.len() > 5 && planned.windows(2).all(|pair| sum(&pair[1]) <= sum(&pair[0]) + 1e-9));
+    }
+
+    #[test]
+    fn a_conflict_names_every_limit_with_its_range() {
+        let (space, pricing) = (space(), Pricing::default());
+        let (parts, harm) = (parts(&space).unwrap(), harm(&space));
+        let limits = ["gbops<=1e-9", "size_mb<=1"].map(|text| text.parse::<Constraint>().unwrap());
+        let solver = Solver::new(&space, &pricing, &parts, &harm, &limits, Metric::Gbops);
+        assert!(solver.plan(4).unwrap().is_empty());
+        let text = solver.conflict().unwrap();
+        let range = feasible_range(&space, &pricing, Metric::Gbops).unwrap();
+        assert!(text.contains(&format!("gbops<=0.000000001: {:.6} to {:.6}", range.0, range.1)), "{text}");
+        assert!(text.contains("size_mb<=1") && text.contains("no network is within the other limits"), "{text}");
+    }
 }

@@ -10,12 +10,10 @@
 //! Ours: a step is computed twice, because libtorch keeps float tensors of whatever it differentiates; and the residual
 //! stream has no further copy in float.
 
-use std::fmt;
-use std::str::FromStr;
+use tch::{Kind, Tensor, no_grad};
 
-use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, no_grad};
-
+use super::flow::Flow;
+use super::tape::{Kept, SavedBytes, Tape, handed_on};
 use super::trainer::STATISTICS;
 use super::{Regime, StepReport, Trainer};
 use crate::error::{Error, Result};
@@ -23,44 +21,8 @@ use crate::formats::Format;
 use crate::layers;
 use crate::models::{Weights, operate};
 use crate::network::{Act, LayerSpec, Network, Op, Source};
-use crate::quant::{Blocks, gradient_blocks, weight_blocks};
+use crate::quant::{gradient_blocks, weight_blocks};
 use crate::seed::Seed;
-
-/// The numbers that operators of a training hand one another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Flow {
-    /// Floats, as the network's quantizers leave them.
-    #[default]
-    Float32,
-    /// INT8 in blocks of 32 x 32 with stochastic gradients.
-    Int8Blocks,
-}
-
-const FLOWS: [(Flow, &str); 2] = [(Flow::Float32, "float32"), (Flow::Int8Blocks, "int8-blocks")];
-
-impl fmt::Display for Flow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(FLOWS.iter().find(|(flow, _)| flow == self).map_or("", |(_, name)| name))
-    }
-}
-
-impl FromStr for Flow {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let found = FLOWS.iter().find(|(_, name)| *name == text).map(|(flow, _)| *flow);
-        found.ok_or_else(|| Error::unknown_name("--flow", text, FLOWS.iter().map(|(_, name)| *name)))
-    }
-}
-
-/// Bytes of the tensors that a step keeps for its backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedBytes {
-    /// As they are kept: codes, scales, and what stays in float32.
-    pub kept: usize,
-    /// The same tensors in float32.
-    pub float32: usize,
-}
 
 /// One network, trained in INT8 blocks.
 #[derive(Debug)]
@@ -69,23 +31,6 @@ pub struct Int8Blocks {
     seed: Seed,
     /// What the last step kept.
     pub saved: SavedBytes,
-}
-
-/// A tensor between two steps, as the backward pass needs it.
-#[derive(Debug)]
-enum Kept {
-    Blocks(Blocks),
-    Float(Tensor),
-    /// Its values are not needed.
-    Shape(Vec<i64>, Device),
-}
-
-/// What a forward pass leaves.
-struct Tape {
-    input: Kept,
-    /// For each layer what its norm and activation read, where it has some, and its result.
-    layers: Vec<(Option<Kept>, Kept)>,
-    logits: Tensor,
 }
 
 impl Int8Blocks {
@@ -221,44 +166,6 @@ impl Regime for Int8Blocks {
     }
 }
 
-impl Tape {
-    fn bytes(&self) -> SavedBytes {
-        let all = self.layers.iter().flat_map(|(middle, result)| middle.iter().chain([result])).chain([&self.input]);
-        all.fold(SavedBytes::default(), |sum, kept| {
-            let (own, float) = match kept {
-                Kept::Blocks(blocks) => (blocks.bytes(), 4 * blocks.elements()),
-                Kept::Float(tensor) => (4 * tensor.numel(), 4 * tensor.numel()),
-                Kept::Shape(..) => (0, 0),
-            };
-            SavedBytes { kept: sum.kept + own, float32: sum.float32 + float }
-        })
-    }
-}
-
-impl Kept {
-    fn value(&self) -> Tensor {
-        match self {
-            Self::Blocks(blocks) => blocks.tensor(),
-            Self::Float(tensor) => tensor.detach(),
-            Self::Shape(shape, device) => {
-                layers::channels_last(&Tensor::zeros(shape.as_slice(), (Kind::Float, *device)))
-            }
-        }
-    }
-
-    /// The value as a leaf that takes a gradient.
-    fn leaf(&self) -> Tensor {
-        self.value().set_requires_grad(true)
-    }
-}
-
-/// A step's result as its readers get it, and what is kept of it.
-fn handed_on(y: Tensor, is_read: bool) -> (Kept, Tensor) {
-    let blocks = Blocks::keep(&y);
-    let value = blocks.tensor();
-    (if is_read { Kept::Blocks(blocks) } else { Kept::Shape(y.size(), y.device()) }, value)
-}
-
 /// Whether an operator's backward pass needs the values that it read; the others are linear in them.
 fn needs_values(op: Op) -> bool {
     match op {
@@ -313,6 +220,8 @@ fn pull(y: &Tensor, gradient: &Tensor) {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
     use crate::formats::QuantSpec;
     use crate::network::{ModelSpec, build};

@@ -4,6 +4,7 @@
 //! comes from streams named by the step, so a run continues exactly from any saved step.
 
 mod evaluate;
+mod flow;
 mod int8_blocks;
 mod learning_rate;
 mod one_shot;
@@ -12,10 +13,12 @@ mod sandwich;
 mod sgd;
 mod single;
 mod snapshot;
+mod tape;
 mod trainer;
 
 pub use evaluate::{Evaluation, Score, evaluate, prepare, reestimated};
-pub use int8_blocks::{Flow, Int8Blocks, SavedBytes};
+pub use flow::Flow;
+pub use int8_blocks::Int8Blocks;
 pub use learning_rate::cosine;
 pub use one_shot::{OneShot, OneShotConfig};
 pub use run::{Ended, run};
@@ -23,6 +26,7 @@ pub use sandwich::Sandwich;
 pub use sgd::Sgd;
 pub use single::Single;
 pub use snapshot::Snapshot;
+pub use tape::SavedBytes;
 pub use trainer::{TrainConfig, Trainer};
 
 use tch::Tensor;
