@@ -159,7 +159,7 @@ impl Watched<'_> {
 /// # Shapes
 /// `x`: `[n, c, h, w]`; the result is `[n, c * k * k, places]`.
 fn windows(op: Op, x: &Tensor) -> Tensor {
-    let Op::Conv(conv) = op else { return x.contiguous().flatten(2, -1) };
+    let Op::Conv(conv) = op else { return x.contiguous().view([x.size()[0], x.size()[1], -1]) };
     let pair = |value: usize| [value as i64; 2];
     let (before, after) = (conv.padding as i64, (conv.padding + conv.extra_end) as i64);
     let padded = x.constant_pad_nd([before, after, before, after]).contiguous();
