@@ -16,6 +16,7 @@ mod listed;
 mod nsga2;
 mod policy;
 mod policy_gradient;
+mod qt_columns;
 mod qt_kernel;
 mod qt_score;
 mod qt_settings;

@@ -14,15 +14,16 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::QtSettings;
-use super::qt_kernel::{CHUNK, add, below, count_within};
+use super::qt_columns::{Columns, Turned, counts};
+use super::qt_kernel::{CHUNK, below, count_within};
 use crate::cost::latency::{BlockTable, Cell};
 use crate::error::{Error, Result};
 use crate::genome::Genome;
 use crate::seed::Seed;
+use crate::stats::mean;
 
 /// Loss of a space without any network in the budget.
 const NO_NETWORK: f64 = 1e5;
@@ -59,19 +60,6 @@ impl BudgetScore {
     }
 }
 
-/// The draws of one cell: a latency in ms and a loss a sample.
-struct Columns {
-    latency: Vec<f32>,
-    loss: Vec<f32>,
-}
-
-impl Columns {
-    /// The samples of one resolution, read from `turn` on and round the end.
-    fn turned(&self, part: &Range<usize>, turn: usize) -> Turned<'_> {
-        Turned { latency: &self.latency[part.clone()], loss: &self.loss[part.clone()], turn }
-    }
-}
-
 /// Scores spaces whose genome is the block types of all stages, then their windows.
 pub struct QtScorer {
     settings: QtSettings,
@@ -97,13 +85,13 @@ impl QtScorer {
             let why = format!("--budget-ms {budget}: the fastest network of all spaces takes {least:.2} ms");
             return Err(Error::Infeasible(why));
         }
-        let counts = counts(table.ends_ms.len(), &settings, seed.child("resolutions").rng());
+        let counts = counts(table.ends_ms.len(), (settings.samples, settings.batch), seed.child("resolutions").rng());
         let drawn = seed.child("columns");
         let stage = |(number, cells): (usize, &Vec<Cell>)| {
             // Stem and head count once, with the first stage.
             let ends = |at: usize| if number == 0 { table.ends_ms[at] } else { 0.0 };
             let draw = |(index, cell): (usize, &Cell)| {
-                columns(cell, &counts, ends, drawn.at(number as u64).at(index as u64).rng())
+                Columns::draw(cell, &counts, ends, drawn.at(number as u64).at(index as u64).rng())
             };
             cells.par_iter().enumerate().map(draw).collect()
         };
@@ -121,14 +109,27 @@ impl QtScorer {
         &self.settings
     }
 
-    /// Scores one space, in parallel over its samples; the result does not depend on the number of threads.
-    pub fn score(&self, genome: &Genome) -> QtScore {
+    /// Mean of several scorings of one space, each of other combinations of the draws; one at least.
+    pub fn mean_score(&self, genome: &Genome, scorings: u64) -> QtScore {
+        let all: Vec<QtScore> = (0..scorings.max(1)).map(|number| self.score(genome, number)).collect();
+        let mean_of = |values: &mut dyn Iterator<Item = f64>| mean(&values.collect::<Vec<_>>());
+        let budget = |at: usize| BudgetScore {
+            loss: mean_of(&mut all.iter().filter_map(|score| score.budgets[at].loss)),
+            share: mean_of(&mut all.iter().map(|score| score.budgets[at].share)).unwrap_or(0.0),
+        };
+        let budgets = (0..self.settings.budgets_ms.len()).map(budget).collect();
+        QtScore { score: mean_of(&mut all.iter().map(|score| score.score)).unwrap_or(0.0), budgets }
+    }
+
+    /// Scores one space, in parallel over its samples; the result does not depend on the number of threads. Each `scoring`
+    /// combines the draws in another way.
+    pub fn score(&self, genome: &Genome, scoring: u64) -> QtScore {
         let (kinds, windows) = genome.0.split_at(self.stages.len());
         let cell = |stage: usize| {
             &self.stages[stage][usize::from(kinds[stage]) * self.windows[stage] + usize::from(windows[stage])]
         };
         let cells: Vec<&Columns> = (0..self.stages.len()).map(cell).collect();
-        let turns = self.turns(genome);
+        let turns = self.turns(genome, scoring);
         let budgets = self.settings.budgets_ms.len();
         let shared: Vec<AtomicU32> = (0..budgets).map(|_| AtomicU32::new(f32::INFINITY.to_bits())).collect();
         let tasks = self.parts.iter().zip(&turns).flat_map(|(part, turns)| {
@@ -157,8 +158,9 @@ impl QtScorer {
     }
 
     /// How far each stage's column is turned, for each resolution's part.
-    fn turns(&self, genome: &Genome) -> Vec<Vec<usize>> {
-        let stream = genome.0.iter().fold(self.turns, |stream, &option| stream.at(u64::from(option)));
+    fn turns(&self, genome: &Genome, scoring: u64) -> Vec<Vec<usize>> {
+        let own = self.turns.at(scoring);
+        let stream = genome.0.iter().fold(own, |stream, &option| stream.at(u64::from(option)));
         let mut rng = stream.rng();
         let mut turns = |part: &Range<usize>| self.stages.iter().map(|_| rng.random_range(0..part.len())).collect();
         self.parts.iter().map(&mut turns).collect()
@@ -188,50 +190,6 @@ impl QtScorer {
         }
         found
     }
-}
-
-/// A cell's columns at one resolution, read from `turn` on and round the end.
-struct Turned<'a> {
-    latency: &'a [f32],
-    loss: &'a [f32],
-    turn: usize,
-}
-
-impl Turned<'_> {
-    /// Adds the samples from `start` on to sums of any length up to that of the columns.
-    fn add_to(&self, latency: &mut [f32], loss: &mut [f32], start: usize) {
-        let from = (start + self.turn) % self.latency.len();
-        let straight = latency.len().min(self.latency.len() - from);
-        for (sums, column) in [(latency, self.latency), (loss, self.loss)] {
-            let (before, behind) = sums.split_at_mut(straight);
-            add(before, &column[from..from + straight]);
-            add(behind, &column[..behind.len()]);
-        }
-    }
-}
-
-/// Samples of each resolution: one is drawn for every batch.
-fn counts(resolutions: usize, settings: &QtSettings, mut rng: ChaCha8Rng) -> Vec<usize> {
-    let mut counts = vec![0; resolutions];
-    for start in (0..settings.samples).step_by(settings.batch) {
-        counts[rng.random_range(0..resolutions)] += settings.batch.min(settings.samples - start);
-    }
-    counts
-}
-
-/// Draws a cell's columns, as many samples of each resolution as `counts` says.
-fn columns(cell: &Cell, counts: &[usize], ends: impl Fn(usize) -> f32, mut rng: ChaCha8Rng) -> Columns {
-    let samples = counts.iter().sum();
-    let mut drawn = Columns { latency: Vec::with_capacity(samples), loss: Vec::with_capacity(samples) };
-    for (resolution, &count) in counts.iter().enumerate() {
-        let (rows, ends) = (&cell[resolution], ends(resolution));
-        for _ in 0..count {
-            let row = rows[rng.random_range(0..rows.len() as u32) as usize];
-            drawn.latency.push(row.latency_ms + ends);
-            drawn.loss.push(row.loss);
-        }
-    }
-    drawn
 }
 
 /// The networks in a budget: how many, and the smallest losses.
@@ -294,7 +252,7 @@ mod tests {
         let settings = &scorer.settings;
         let cells = [0, 1].map(|stage| &scorer.stages[stage][usize::from(kinds[stage])]);
         let mut samples: Vec<(f32, f32)> = Vec::new();
-        for (part, turns) in scorer.parts.iter().zip(scorer.turns(&genome(kinds))) {
+        for (part, turns) in scorer.parts.iter().zip(scorer.turns(&genome(kinds), 0)) {
             for i in 0..part.len() {
                 let [a, b] = [0, 1].map(|stage| part.start + (i + turns[stage]) % part.len());
                 let latency = cells[0].latency[a] + cells[1].latency[b];
@@ -321,7 +279,7 @@ mod tests {
         for samples in [21, 1000, 20_011] {
             let scorer = scorer(50, &[1.6, 2.0, 3.0, 9.0], samples);
             for kinds in [[0, 0], [0, 1], [1, 0], [1, 1]] {
-                let (fast, slow) = (scorer.score(&genome(kinds)).score, plain(&scorer, kinds));
+                let (fast, slow) = (scorer.score(&genome(kinds), 0).score, plain(&scorer, kinds));
                 assert!((fast / slow - 1.0).abs() < 1e-6, "{samples} {kinds:?}: {fast} {slow}");
             }
         }
@@ -333,14 +291,26 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let scorer = scorer(50, &[2.0, 3.0], 50_000);
-                [[0, 0], [1, 1]].map(|kinds| scorer.score(&genome(kinds)))
+                [[0, 0], [1, 1]].map(|kinds| scorer.score(&genome(kinds), 0))
             })
         };
         let one = of(1);
         assert_eq!(one, of(2));
         assert_eq!(one, of(5));
         let other = QtScorer::new(&table(50), vec![1, 1], settings(&[2.0, 3.0], 50_000), Seed::new(1)).unwrap();
-        assert_ne!(one[0], other.score(&genome([0, 0])));
+        assert_ne!(one[0], other.score(&genome([0, 0]), 0));
+    }
+
+    #[test]
+    fn scorings_differ_and_their_mean_is_the_mean() {
+        let scorer = scorer(50, &[1.6, 2.0], 1000);
+        let all: Vec<QtScore> = (0..3).map(|number| scorer.score(&genome([0, 1]), number)).collect();
+        assert!(all[0] != all[1] && all[1] != all[2]);
+        let mean = scorer.mean_score(&genome([0, 1]), 3);
+        assert!((mean.score - all.iter().map(|one| one.score).sum::<f64>() / 3.0).abs() < 1e-12);
+        let shares = all.iter().map(|one| one.budgets[1].share).sum::<f64>() / 3.0;
+        assert!((mean.budgets[1].share - shares).abs() < 1e-12);
+        assert_eq!(scorer.mean_score(&genome([0, 1]), 0), all[0]);
     }
 
     #[test]
@@ -358,7 +328,7 @@ mod tests {
             let expected = all.iter().filter(|ms| **ms <= budget).count() as f64 / 18.0;
             let settings = QtSettings { batch: 1, ..settings(&[budget], 200_000) };
             let scorer = QtScorer::new(&table, vec![1, 1], settings, Seed::new(3)).unwrap();
-            let share = scorer.score(&genome([0, 0])).budgets[0].share;
+            let share = scorer.score(&genome([0, 0]), 0).budgets[0].share;
             // Four standard errors of 200,000 draws are below 0.0045.
             assert!((share - expected).abs() < 0.0045, "{budget} ms: {share}, expected {expected}");
         }
@@ -371,7 +341,7 @@ mod tests {
         let table = BlockTable { stages: vec![vec![vec![vec![row]]]; 2], ends_ms: vec![0.25], rows: 2 };
         let with = |budgets: &[f32], share, power| {
             let settings = QtSettings { share, power, ..settings(budgets, 100) };
-            QtScorer::new(&table, vec![1, 1], settings, Seed::new(0)).unwrap().score(&genome([0, 0]))
+            QtScorer::new(&table, vec![1, 1], settings, Seed::new(0)).unwrap().score(&genome([0, 0]), 0)
         };
         let met = with(&[2.3], 0.08, 0.01);
         assert!((met.score - 1.0 / 0.8).abs() < 1e-6 && (met.budgets[0].share - 1.0).abs() < 1e-12, "{met:?}");
@@ -383,7 +353,7 @@ mod tests {
         let slow = Measured { latency_ms: 3.0, ..row };
         let half = BlockTable { stages: vec![vec![vec![vec![row, slow]]], vec![vec![vec![row]]]], ..table.clone() };
         let settings = QtSettings { share: 1.0, power: 1.0, ..settings(&[2.3], 10_000) };
-        let scored = QtScorer::new(&half, vec![1, 1], settings, Seed::new(0)).unwrap().score(&genome([0, 0]));
+        let scored = QtScorer::new(&half, vec![1, 1], settings, Seed::new(0)).unwrap().score(&genome([0, 0]), 0);
         let share = scored.budgets[0].share;
         assert!((share - 0.5).abs() < 0.02 && (scored.score - (share + 1e-5) / 0.8).abs() < 1e-6, "{scored:?}");
     }

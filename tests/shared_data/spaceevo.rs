@@ -71,7 +71,7 @@ fn scores_are_the_reference_ones() {
         ("mobilew", [25.0, 30.0], "122222-155400", 0.830),
     ] {
         let Some((scorer, space)) = scorer(name, &budgets) else { return };
-        let score = scorer.score(&Genome::from(&space.parse_code(code).unwrap())).score;
+        let score = scorer.mean_score(&Genome::from(&space.parse_code(code).unwrap()), 10).score;
         assert!((score - expected).abs() < 0.005, "{name} {code}: {score}, expected {expected}");
     }
 }
@@ -80,7 +80,7 @@ fn scores_are_the_reference_ones() {
 fn losses_and_shares_are_the_reference_ones() {
     // (share; loss) at a budget, and the losses of uniform spaces in window 0.
     let Some((onnx, space)) = scorer("onnxw", &[10.0, 15.0, 20.0, 25.0]) else { return };
-    let scored = onnx.score(&Genome::from(&space.parse_code("151122-023231").unwrap()));
+    let scored = onnx.mean_score(&Genome::from(&space.parse_code("151122-023231").unwrap()), 10);
     for (budget, (share, loss)) in
         scored.budgets.iter().zip([(0.0008, 2.545), (0.090, 2.352), (0.373, 2.292), (0.647, 2.259)])
     {
@@ -91,13 +91,13 @@ fn losses_and_shares_are_the_reference_ones() {
         assert!((budget.loss.unwrap() - loss).abs() < margin, "{budget:?}, expected {loss}");
     }
     for (kind, loss) in [(0, 3.47), (1, 3.03), (3, 3.08), (4, 3.03), (5, 2.82)] {
-        let uniform = onnx.score(&Genome(vec![kind, kind, kind, kind, kind, kind, 0, 0, 0, 0, 0, 0]));
+        let uniform = onnx.score(&Genome(vec![kind, kind, kind, kind, kind, kind, 0, 0, 0, 0, 0, 0]), 0);
         let found = uniform.budgets[1].loss.unwrap();
         assert!((found - loss).abs() < 0.02, "block type {kind}: {found}, expected {loss}");
     }
     let Some((mobile, _)) = scorer("mobilew", &[25.0]) else { return };
     for (kind, loss) in [(0, 3.44), (1, 2.91), (2, 2.77), (3, 3.24), (4, 3.00), (5, 2.96), (6, 3.02)] {
-        let uniform = mobile.score(&Genome(vec![kind, kind, kind, kind, kind, kind, 0, 0, 0, 0, 0, 0]));
+        let uniform = mobile.score(&Genome(vec![kind, kind, kind, kind, kind, kind, 0, 0, 0, 0, 0, 0]), 0);
         let found = uniform.budgets[0].loss.unwrap();
         assert!((found - loss).abs() < 0.02, "block type {kind}: {found}, expected {loss}");
     }

@@ -59,7 +59,9 @@ pub(super) fn run(args: &EvolveSpaceBenchArgs, common: &Common) -> Result<()> {
     common.session(threads, None)?;
     let rounds = (0..args.rounds).map(|seed| round(args, Seed::new(seed))).collect::<Result<Vec<_>>>()?;
     let middle = |part: fn(&Round) -> f64| median(&rounds.iter().map(part).collect::<Vec<_>>()).unwrap_or_default();
-    let samples = QtSettings::default().samples as f64 * SpaceSearch::default().evaluations as f64;
+    let search = SpaceSearch::default();
+    let scorings = search.evaluations as f64 + search.finalists as f64 * search.scorings as f64;
+    let samples = QtSettings::default().samples as f64 * scorings;
     let (total, rate) = (middle(Round::total), samples / middle(|round| round.evolve));
     let parts = [middle(|round| round.load), middle(|round| round.draw), middle(|round| round.evolve)];
     let best: Vec<String> = rounds.iter().map(|round| round.best.to_string()).collect();
@@ -72,7 +74,7 @@ pub(super) fn run(args: &EvolveSpaceBenchArgs, common: &Common) -> Result<()> {
         );
     }
     let [load, draw, evolve] = parts;
-    let (space, budgets, evaluations) = (&args.space, args.budget_ms.len(), SpaceSearch::default().evaluations);
+    let (space, budgets, evaluations) = (&args.space, args.budget_ms.len(), search.evaluations);
     print(&format!(
         "{space}, {budgets} budgets, {threads} threads: {:.0} million samples a second\n{evaluations} spaces in {total:.2} s: table \
          {load:.2} s, draws {draw:.2} s, evolution {evolve:.2} s (medians of {} rounds)\nbest: {}",
@@ -95,6 +97,6 @@ fn round(args: &EvolveSpaceBenchArgs, seed: Seed) -> Result<Round> {
     let watch: (&(dyn Fn() -> bool + Sync), &dyn Fn()) = (&crate::interrupt::requested, &|| ());
     let found = evolve_spaces(&scorer, (space.choices()?, first), SpaceSearch::default(), seed, watch)?;
     let evolve = began.elapsed().as_secs_f64() - load - draw;
-    let (best, _) = found.spaces.first().ok_or_else(|| Error::Interrupted(String::new()))?;
+    let (best, _) = found.best.first().ok_or_else(|| Error::Interrupted(String::new()))?;
     Ok(Round { load, draw, evolve, best: SpaceCode::from(best) })
 }

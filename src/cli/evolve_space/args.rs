@@ -41,6 +41,9 @@ pub struct EvolveSpaceArgs {
     /// Members drawn, of which the best is a parent
     #[arg(long, value_name = "N", default_value_t = SpaceSearch::default().sample)]
     pub sample: usize,
+    /// Scorings of each of the best spaces, whose mean is its score; 1 as in the paper
+    #[arg(long, value_name = "N", default_value_t = SpaceSearch::default().scorings, value_parser = clap::value_parser!(u64).range(1..))]
+    pub scorings: u64,
     /// Sampled networks of a space
     #[arg(long, value_name = "N", default_value_t = QtSettings::default().samples)]
     pub samples: usize,
@@ -81,8 +84,15 @@ impl EvolveSpaceArgs {
     }
 
     /// How spaces evolve.
-    pub(super) fn search(&self) -> SpaceSearch {
-        SpaceSearch { evaluations: self.evaluations, population: self.population, sample: self.sample }
+    pub(super) fn search(&self, json: bool) -> SpaceSearch {
+        let usual = SpaceSearch::default();
+        SpaceSearch {
+            evaluations: self.evaluations,
+            population: self.population,
+            sample: self.sample,
+            finalists: usual.finalists.max(self.shown(json)),
+            scorings: self.scorings,
+        }
     }
 
     /// Number of spaces listed.

@@ -15,7 +15,7 @@ use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::genome::Genome;
 use crate::progress::Progress;
-use crate::search::{QtScorer, StopReason, evolve_spaces};
+use crate::search::{FoundSpaces, QtScore, QtScorer, QtSettings, SpaceSearch, StopReason, evolve_spaces};
 use crate::seed::Seed;
 use crate::space::{Hyperspace, SpaceCode};
 
@@ -41,16 +41,25 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     }
     args.settings().check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
-    let scorer = scorer(args, folder, &space, Seed::new(common.root()))?;
-    let (codes, evaluations) = if codes.is_empty() {
-        let found = evolve(args, &space, &scorer, &session, Seed::new(common.root()))?;
-        let count = found.len();
-        (found.into_iter().take(args.shown(common.json)).collect(), Some(count))
+    let seed = Seed::new(common.root());
+    let scorer = scorer(args, folder, &space, seed)?;
+    let (mut spaces, evaluations) = if codes.is_empty() {
+        let found = evolve(args.search(common.json), &space, &scorer, &session, seed)?;
+        (found.best, Some(found.evaluations))
     } else {
-        (codes, None)
+        let score = |code: &SpaceCode| {
+            let genome = Genome::from(code);
+            let score = scorer.mean_score(&genome, args.scorings);
+            (genome, score)
+        };
+        (codes.iter().map(score).collect(), None)
     };
+    if evaluations.is_some() {
+        spaces.truncate(args.shown(common.json));
+    }
+    let spaces = spaces.into_iter().map(|(genome, score)| (SpaceCode::from(&genome), score)).collect();
     let seconds = session.started.elapsed().as_secs_f64();
-    show::spaces(&show::Found { space: &space, scorer: &scorer, codes, evaluations, seconds }, common)
+    show::spaces(&show::Found { space: &space, settings: scorer.settings(), spaces, evaluations, seconds }, common)
 }
 
 /// The hyperspace of `--space`, or of the table's folder.
@@ -89,17 +98,18 @@ fn scorer(args: &EvolveSpaceArgs, folder: &Path, space: &Hyperspace, seed: Seed)
     QtScorer::new(&table, windows, args.settings(), seed.child("qt-score"))
 }
 
-/// Every space that was scored, best first.
+/// Evolves, saying beforehand what it will take.
 fn evolve(
-    args: &EvolveSpaceArgs,
+    search: SpaceSearch,
     space: &Hyperspace,
     scorer: &QtScorer,
     session: &Session,
     seed: Seed,
-) -> Result<Vec<SpaceCode>> {
-    let (search, samples) = (args.search(), scorer.settings().samples);
+) -> Result<FoundSpaces> {
+    let samples = scorer.settings().samples;
     let first: Vec<Genome> = space.uniform().iter().map(Genome::from).collect();
-    let seconds = timed(scorer, &first) * search.evaluations as f64;
+    let scorings = search.evaluations as f64 + search.finalists as f64 * search.scorings as f64;
+    let seconds = timed(scorer, &first) * scorings;
     if seconds > LONG_S {
         session.say(&format!(
             "cost: {} spaces of {samples} sampled networks each, about {seconds:.0} s",
@@ -113,10 +123,10 @@ fn evolve(
     if found.stop == StopReason::Interrupted {
         session.check_interrupt("nothing was written")?;
     }
-    if let Some((best, _)) = found.spaces.first() {
-        refuse_unmet(scorer, best, found.spaces.len())?;
+    if let Some((_, best)) = found.best.first() {
+        refuse_unmet(scorer.settings(), best, found.evaluations)?;
     }
-    Ok(found.spaces.iter().map(|(genome, _)| SpaceCode::from(genome)).collect())
+    Ok(found)
 }
 
 /// Seconds that scoring takes a space: the second time, with everything in place.
@@ -124,19 +134,18 @@ fn timed(scorer: &QtScorer, spaces: &[Genome]) -> f64 {
     let mut last = 0.0;
     for space in spaces.iter().take(2) {
         let began = Instant::now();
-        scorer.score(space);
+        scorer.score(space, 0);
         last = began.elapsed().as_secs_f64();
     }
     last
 }
 
 /// An error where the best space has no network in a budget.
-fn refuse_unmet(scorer: &QtScorer, best: &Genome, count: usize) -> Result<()> {
-    let budgets = scorer.score(best).budgets;
-    let unmet = budgets.iter().zip(&scorer.settings().budgets_ms).find(|(budget, _)| budget.loss.is_none());
+fn refuse_unmet(settings: &QtSettings, best: &QtScore, count: usize) -> Result<()> {
+    let unmet = best.budgets.iter().zip(&settings.budgets_ms).find(|(budget, _)| budget.loss.is_none());
     match unmet {
         Some((_, ms)) => {
-            let samples = scorer.settings().samples;
+            let samples = settings.samples;
             let why =
                 format!("--budget-ms {ms}: the best of {count} spaces has no network in it among {samples} samples");
             Err(Error::Infeasible(why))

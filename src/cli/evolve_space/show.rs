@@ -6,16 +6,15 @@ use super::describe::mmacs;
 use crate::cli::Common;
 use crate::cli::common::print;
 use crate::error::Result;
-use crate::genome::Genome;
 use crate::report::markdown_table;
-use crate::search::{QtScore, QtScorer};
+use crate::search::{QtScore, QtSettings};
 use crate::space::{Hyperspace, SpaceCode};
 
 /// Spaces to show, best first.
 pub(super) struct Found<'a> {
     pub(super) space: &'a Hyperspace,
-    pub(super) scorer: &'a QtScorer,
-    pub(super) codes: Vec<SpaceCode>,
+    pub(super) settings: &'a QtSettings,
+    pub(super) spaces: Vec<(SpaceCode, QtScore)>,
     /// Number of spaces they are the best of; none where they were given.
     pub(super) evaluations: Option<usize>,
     pub(super) seconds: f64,
@@ -23,25 +22,23 @@ pub(super) struct Found<'a> {
 
 /// Prints spaces with their scores, as a table or as one JSON object.
 pub(super) fn spaces(found: &Found, common: &Common) -> Result<()> {
-    let scored: Vec<(&SpaceCode, QtScore)> =
-        found.codes.iter().map(|code| (code, found.scorer.score(&Genome::from(code)))).collect();
+    let (scored, settings) = (&found.spaces, found.settings);
     if common.json {
         let list = scored.iter().map(|(code, score)| one(found, code, score)).collect::<Result<Vec<_>>>()?;
-        let settings = found.scorer.settings();
         return print(
             &json!({ "spaces": list, "space": found.space.name, "budgets_ms": settings.budgets_ms, "samples": settings.samples,
             "evaluations": found.evaluations, "seed": common.root(), "seconds": found.seconds })
             .to_string(),
         );
     }
-    let budgets = &found.scorer.settings().budgets_ms;
+    let budgets = &settings.budgets_ms;
     let mut header = vec!["space".to_owned(), "score".to_owned()];
     for ms in budgets {
         header.extend([format!("loss at {ms} ms"), "share".to_owned()]);
     }
     header.push("MMACs".to_owned());
     let mut rows = Vec::with_capacity(scored.len());
-    for (code, score) in &scored {
+    for (code, score) in scored {
         let mut row = vec![code.to_string(), format!("{:.4}", score.score)];
         for budget in &score.budgets {
             let loss = budget.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
@@ -57,8 +54,7 @@ pub(super) fn spaces(found: &Found, common: &Common) -> Result<()> {
 }
 
 fn heading(found: &Found) -> String {
-    let Found { space, scorer, seconds, .. } = found;
-    let settings = scorer.settings();
+    let Found { space, settings, seconds, .. } = found;
     let budgets = settings.budgets_ms.iter().map(f32::to_string).collect::<Vec<_>>().join(" and ");
     let what = match found.evaluations {
         Some(count) => format!("best of {count} scored spaces out of {}", space.count()),
@@ -77,7 +73,7 @@ fn one(found: &Found, code: &SpaceCode, score: &QtScore) -> Result<Value> {
     let budgets = score
         .budgets
         .iter()
-        .zip(&found.scorer.settings().budgets_ms)
+        .zip(&found.settings.budgets_ms)
         .map(|(budget, ms)| json!({ "budget_ms": ms, "loss": budget.loss, "share": budget.share }));
     let kinds: Vec<&str> = code.blocks.iter().map(|&kind| space.blocks[usize::from(kind)].kind.name()).collect();
     let widths = space.stages.iter().zip(&code.windows).map(|(stage, &window)| stage.window(usize::from(window)));

@@ -202,7 +202,7 @@ mod tests {
             ("_k3#3#3", "_k3#3#9", "stage 1: kernel 9 of MBv2 is not among [3, 5]"),
             ("w16#16#32", "w16#16#64", "stage 1: width 64 is not among [32, 48]"),
             ("e0#0.5#4.0", "e0#0.5#3.0", "stage 1: expansion 3 of MBv2 is not among [4.0, 6.0, 8.0]"),
-            ("d1#1#2#2#2#2#2#1", "d1#1#3#1#2#2#2#1", "stage 2: depth 1 is not among 2 to 4"),
+            ("d1#1#2#2#2#2#2#1", "d1#1#1#3#2#2#2#1", "stage 1: depth 1 is not among 2 to 4"),
             ("d1#1#2#2#2#2#2#1", "d1#1#3#2#2#2#2#1", "expected 14 kernels"),
             ("d1#1#2#2#2#2#2#1", "d1#1#2#2#2#2#2", "expected 8 depths"),
             ("w16#16", "w24#16", "the stem has widths [16, 32]"),
