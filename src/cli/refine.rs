@@ -13,14 +13,14 @@ use super::export::packed::{How, write};
 use super::export::{Subject, Target, refuse_existing, refuse_extension};
 use super::network_choice::NetworkChoice;
 use super::ready::weights_of;
-use super::refinement::{Refined, RefinementArgs};
+use super::refinement::{Refined, RefinementArgs, images};
 use crate::cost::{Convention, Costs};
-use crate::engine::{Member, Pick, RunDirectory, RunImages, Session, TrainSettings, member};
+use crate::engine::{Member, Pick, RunDirectory, RunImages, Session, member};
 use crate::error::{Error, Result};
 use crate::models::{Weights, blocks};
 use crate::network::Network;
 use crate::space::NetworkFile;
-use crate::train::{TrainConfig, evaluate};
+use crate::train::evaluate;
 
 /// Quantize a trained network and recover its accuracy, without a training run.
 #[derive(Args, Debug)]
@@ -130,13 +130,6 @@ fn task(args: &RefineArgs, session: &Session, common: &Common) -> Result<Task> {
     let (described, network) = args.network.described()?;
     let path = args.weights.as_ref().ok_or_else(|| Error::missing_option("--weights", "name the file of weights"))?;
     let weights = weights_of(path, false, &network, session, common)?;
-    let settings = TrainSettings {
-        seed: common.root(),
-        data: args.network.data.clone(),
-        validation: "1000".parse()?,
-        calibration: args.calibration,
-        train: TrainConfig::default(),
-    };
-    let images = RunImages::load(&settings, &network, session.device)?;
+    let images = images((&args.network.data, args.calibration), &network, common.root(), session.device)?;
     Ok(Task { network, described, weights, images, seed: common.root() })
 }

@@ -4,7 +4,8 @@ use clap::Args;
 use tch::Tensor;
 
 use super::calibration::{CalibrationArgs, Quantizers, Tried};
-use crate::engine::{RunImages, Session};
+use crate::data::DataSource;
+use crate::engine::{RunImages, Session, TrainSettings};
 use crate::error::{Error, Result};
 use crate::models::{Folded, Weights, blocks};
 use crate::network::{LowRank, Network};
@@ -13,6 +14,7 @@ use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Ro
 use crate::ptq::{correctable, decoupled, decouples, equalised, finetune, reconstruct, with_corrections};
 use crate::seed::Seed;
 use crate::stored::StoredNetwork;
+use crate::train::TrainConfig;
 
 /// Options of a refinement.
 #[derive(Args, Clone, Debug)]
@@ -55,7 +57,7 @@ pub struct RefinementArgs {
     #[arg(long)]
     pub fixed_biases: bool,
     /// Passes over the images in which the whole network learns the float network's answers, at the end
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 4)]
     pub finetune: usize,
     /// Put corrections of so many channels beside layers below 8 bits where they help, at the end; costs count them
     #[arg(long, value_name = "RANK", default_value_t = 0)]
@@ -89,6 +91,24 @@ impl Refined {
     pub(super) fn helped(&self) -> bool {
         self.harm[1] < self.harm[0]
     }
+}
+
+/// Images to calibrate, refine and judge on, without a run: 1,000 are held out, of fewer than that a tenth.
+///
+/// # Errors
+/// The data cannot be read, or does not fit the network.
+pub(super) fn images(
+    (data, calibration): (&DataSource, usize),
+    network: &Network,
+    seed: u64,
+    device: tch::Device,
+) -> Result<RunImages> {
+    let load = |validation: &str| {
+        let (data, train) = (data.clone(), TrainConfig::default());
+        let settings = TrainSettings { seed, data, validation: validation.parse()?, calibration, train };
+        RunImages::load(&settings, network, device)
+    };
+    load("1000").or_else(|_| load("0.1"))
 }
 
 impl RefinementArgs {

@@ -192,7 +192,9 @@ fn fold(layer: &LayerSpec, weights: &Weights) -> Option<StoredLayer> {
     let latent = weights.weight(layer);
     let own_bias = layer.bias.then(|| weights.bias(layer));
     let (factor, bias) = match &layer.norm {
-        None => (None, own_bias.unwrap_or_else(|| latent.zeros_like().select(1, 0).flatten(0, -1))),
+        None => {
+            (None, own_bias.unwrap_or_else(|| latent.new_zeros([latent.size()[0]], (latent.kind(), latent.device()))))
+        }
         Some(norm) => {
             let [gain, offset, mean, var] = weights.norm(norm, layer.output.c);
             let factor = gain / (var + layer.norm_epsilon).sqrt();

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::Calibrated;
-use super::quadratic::{Quadratic, Row, Rows};
+use super::descent::{Row, Rows};
+use super::quadratic::Quadratic;
 use super::reconstruct::in_parts;
 use crate::error::Result;
 use crate::formats::{Granularity, Runs, ScaleKind, Scales};

@@ -9,6 +9,7 @@ mod clip;
 mod correct;
 mod curvature;
 mod decouple;
+mod descent;
 mod equalise;
 mod finetune;
 mod group;

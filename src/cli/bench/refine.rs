@@ -12,16 +12,15 @@ use crate::cli::common::{print, write_result};
 use crate::cli::network_choice::NetworkChoice;
 use crate::cli::point::Point;
 use crate::cli::ready::weights_of;
-use crate::cli::refinement::RefinementArgs;
+use crate::cli::refinement::{RefinementArgs, images};
 use crate::cost::{Convention, Costs};
-use crate::engine::{RunImages, Session, TrainSettings};
+use crate::engine::{RunImages, Session};
 use crate::error::{Error, Result};
 use crate::models::{Folded, Weights};
 use crate::network::Network;
 use crate::ptq::{Calibrated, Clips};
 use crate::report::markdown_table;
 use crate::stats::{mean, standard_error};
-use crate::train::TrainConfig;
 
 /// A trained network in several formats, over seeds.
 #[derive(Args, Debug)]
@@ -117,14 +116,7 @@ pub(super) fn run(args: &RefineBenchArgs, common: &Common) -> Result<()> {
     session.say(&format!("cost: {} refinements", args.points.len() as u64 * args.seeds));
     let mut rows = Vec::new();
     for seed in common.root()..common.root() + args.seeds.max(1) {
-        let settings = TrainSettings {
-            seed,
-            data: args.network.data.clone(),
-            validation: "1000".parse()?,
-            calibration: args.calibration,
-            train: TrainConfig::default(),
-        };
-        let images = RunImages::load(&settings, &network, session.device)?;
+        let images = images((&args.network.data, args.calibration), &network, seed, session.device)?;
         let calibrated = Calibrated::new(&network, &weights, &images.judging.calibration(), Clips::default());
         let test = Test::new(&images, &network, &calibrated.exact(session.device))?;
         for point in &args.points {

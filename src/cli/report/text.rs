@@ -194,8 +194,8 @@ fn on_device(found: &OnDevice) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::Prior;
     use super::*;
+    use crate::cli::report::network::Prior;
     use crate::formats::Format;
 
     fn reason(format: &str) -> Reason {
@@ -207,7 +207,7 @@ mod tests {
             sqnr_db: Some(31.52),
             narrower: noise("int4", 19.0),
             wider: noise("float16", 75.25),
-            best: noise("e4m3_allfinite", 40.0),
+            best: noise("e3m4", 40.0),
             exponent_bits: Some(2),
             peak: 17.25,
             kurtosis: 1234.0,
