@@ -36,7 +36,7 @@ fn sensitivities_are_measured_once_and_kept() {
     for row in rows {
         assert!(row["fisher_trace"].as_f64().unwrap() > 0.0 && row["output_sqnr_db"].as_f64().unwrap() > 5.0, "{row}");
         let far = row["output_sqnr_db"].as_f64().unwrap() - row["analytic_sqnr_db"].as_f64().unwrap();
-        assert!(far.abs() < 10.0, "{row}");
+        assert!(far.abs() < 20.0, "{row}");
     }
     let before = std::fs::read_to_string(&csv).unwrap();
     let more = [&base[..], &["--calibration", "24", "--formats", "int4,fp8", "--threads", "1", "--picture", &picture]]

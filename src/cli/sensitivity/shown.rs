@@ -166,8 +166,8 @@ pub(in crate::cli) fn short(format: Format) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::tests::row;
     use super::*;
+    use crate::cli::sensitivity::rows::tests::row;
 
     fn rows(formats: &[Format]) -> Vec<Row> {
         let mut rows = Vec::new();
