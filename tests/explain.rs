@@ -62,9 +62,9 @@ fn a_written_networks_report_says_what_each_format_loses() {
     let scratch = tempfile::tempdir().unwrap();
     let (data, weights) = trained(scratch.path());
     let out = scratch.path().join("net.ron").to_str().unwrap().to_owned();
-    let refine =
-        ["refine", "--model", "resnet8", "--data", &data, "--weights", &weights, "--format", "fp8", "--ends", "int8"];
-    json(&[&refine[..], &["--steps", "2", "--calibration", "24", "--out", &out]].concat());
+    let export = "export --model resnet8 --format fp8 --ends int8 --calibration 24 --to ron --threads 1 -q";
+    let export: Vec<&str> = export.split(' ').chain(["--data", &data, "--weights", &weights, "--out", &out]).collect();
+    done(&export);
     let report = ["report", "--network", &out, "--data", &data, "--calibration", "24"];
     let found = json(&[&report[..], &["--weights", &weights]].concat());
     let layers = found["layers"].as_array().unwrap();
