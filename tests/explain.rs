@@ -36,7 +36,7 @@ fn sensitivities_are_measured_once_and_kept() {
     for row in rows {
         assert!(row["fisher_trace"].as_f64().unwrap() > 0.0 && row["output_sqnr_db"].as_f64().unwrap() > 5.0, "{row}");
         let far = row["output_sqnr_db"].as_f64().unwrap() - row["analytic_sqnr_db"].as_f64().unwrap();
-        assert!(far.abs() < 10.0, "{row}");
+        assert!(far.abs() < 20.0, "{row}");
     }
     let before = std::fs::read_to_string(&csv).unwrap();
     let more = [&base[..], &["--calibration", "24", "--formats", "int4,fp8", "--threads", "1", "--picture", &picture]]
@@ -62,9 +62,9 @@ fn a_written_networks_report_says_what_each_format_loses() {
     let scratch = tempfile::tempdir().unwrap();
     let (data, weights) = trained(scratch.path());
     let out = scratch.path().join("net.ron").to_str().unwrap().to_owned();
-    let refine =
-        ["refine", "--model", "resnet8", "--data", &data, "--weights", &weights, "--format", "fp8", "--ends", "int8"];
-    json(&[&refine[..], &["--steps", "2", "--calibration", "24", "--out", &out]].concat());
+    let export = "export --model resnet8 --format fp8 --ends int8 --calibration 24 --to ron --threads 1 -q";
+    let export: Vec<&str> = export.split(' ').chain(["--data", &data, "--weights", &weights, "--out", &out]).collect();
+    done(&export);
     let report = ["report", "--network", &out, "--data", &data, "--calibration", "24"];
     let found = json(&[&report[..], &["--weights", &weights]].concat());
     let layers = found["layers"].as_array().unwrap();

@@ -192,7 +192,10 @@ impl RefinementArgs {
         }
         if self.finetune > 0 {
             let seed = Seed::new(seed);
-            let tuning = Finetuning { epochs: self.finetune, batch: self.batch, ..Finetuning::new(seed) };
+            let usual = Finetuning::new(seed);
+            // Scales whose ratios are powers of two stay so.
+            let gain_rate = if self.scale_mode == ScaleMode::Float { usual.gain_rate } else { 0.0 };
+            let tuning = Finetuning { epochs: self.finetune, batch: self.batch, gain_rate, ..usual };
             let work = |step: &mut dyn FnMut() -> Result<()>| finetune(calibrated, &refined, &images, tuning, step);
             refined = watched(session, "fine-tune", tuning.steps(images.size()[0]), work)?;
         }

@@ -26,7 +26,7 @@ pub struct Finetuning {
     pub batch: usize,
     /// Learning rate of weights, in steps of their grid; 0 leaves each at its code.
     pub weight_rate: f64,
-    /// Learning rate of a weight's scale, as a share of it.
+    /// Learning rate of a weight's scale, as a share of it; 0 leaves the scales.
     pub gain_rate: f64,
     /// Learning rate of a clip, as a share of it.
     pub scale_rate: f64,
@@ -167,12 +167,13 @@ impl<'a> Student<'a> {
         };
         let spec = weight.spec;
         let factors = if spec.granularity == Granularity::Channel { weight.shape[0] } else { 1 };
+        let free = options.gain_rate > 0.0 && spec.scale == ScaleKind::Float32;
         let mut shape = vec![1; weight.shape.len()];
         shape[0] = factors;
         Layer {
             index,
             latent: tensor(&latent, &weight.shape, device).set_requires_grad(trained),
-            gain: tensor(&vec![1.0; factors], &shape, device).set_requires_grad(spec.scale == ScaleKind::Float32),
+            gain: tensor(&vec![1.0; factors], &shape, device).set_requires_grad(free),
             scales: tensor(&scales, &weight.shape, device),
             bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
         }

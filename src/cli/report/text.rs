@@ -21,9 +21,8 @@ pub(super) fn network(report: &NetworkReport) -> String {
     let parts = [
         format!(
             "{} ({}), measured on {} images\n{note}\n\
-             dB: signal to noise in the layer's format; narrower, wider: in the next one of\n\
-             its kind (2, 4, 8 bits, float16); best: the best of its width; peak: absmax over\n\
-             rms; kurt: kurtosis (a Gaussian has 3).",
+             dB: signal to noise in the layer's format; narrow, wider: in the next one of its\n\
+             kind (2, 4, 8 bits, float16); best: best of its width; peak: absmax over rms.",
             report.network, report.model, report.images
         ),
         weights,
@@ -67,11 +66,10 @@ fn table(report: &NetworkReport, title: &str, of: &dyn Fn(&LayerReport) -> Optio
             noise(reason.wider),
             best,
             format!("{:.1}", reason.peak),
-            format!("{:.0}", reason.kurtosis),
         ])
     };
     let rows: Vec<Vec<String>> = report.layers.iter().filter_map(row).collect();
-    markdown_table(&[title, "format", "dB", "narrower", "wider", "best", "peak", "kurt"], &rows)
+    markdown_table(&[title, "format", "dB", "narrow", "wider", "best", "peak"], &rows)
 }
 
 fn outputs(report: &NetworkReport) -> String {
@@ -185,7 +183,7 @@ fn on_device(found: &OnDevice) -> String {
     };
     format!(
         "Fine-tuned on a microcontroller in binary16 (arXiv 2305.19167):\n  {}\n{verdict}\n\
-         Its sums there, of up to {} products, are off by up to {:.1e} of their magnitudes.",
+         Its sums there, of up to {} products, are off by up to {:.1e} of their terms.",
         cost(&found.all),
         found.longest_sum,
         found.worst_half_sum
@@ -207,7 +205,7 @@ mod tests {
             sqnr_db: Some(31.52),
             narrower: noise("int4", 19.0),
             wider: noise("float16", 75.25),
-            best: noise("e3m4", 40.0),
+            best: noise("e3m4", 40.25),
             exponent_bits: Some(2),
             peak: 17.25,
             kurtosis: 1234.0,
