@@ -83,5 +83,5 @@ fn a_written_networks_report_says_what_each_format_loses() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("taken as exact") && text.contains("microcontroller"), "{text}");
     let (code, _, stderr) = bitfront(&["report"]);
-    assert!(code == 2 && stderr.contains("--network"), "{stderr}");
+    assert!(code == 2 && stderr.contains("<RUN>"), "{stderr}");
 }

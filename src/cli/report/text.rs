@@ -250,7 +250,7 @@ mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         // Layer 1 reads an integer; its weights alone have to convert.
-        assert!(text.contains("without loss: blocks.0.convolutions.projection.1, "), "{text}");
+        assert!(text.contains("without loss: blocks.0.convolutions.projection.1,"), "{text}");
     }
 
     #[test]
