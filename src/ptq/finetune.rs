@@ -32,6 +32,9 @@ pub struct Finetuning {
     pub scale_rate: f64,
     /// Learning rate of the biases.
     pub bias_rate: f64,
+    /// What the logits of both networks are divided by before they are compared (Hinton et al. 2015, arXiv 1503.02531):
+    /// above 1, what the float network finds unlikely counts too.
+    pub temperature: f64,
     /// Root of all random numbers.
     pub seed: Seed,
 }
@@ -39,7 +42,8 @@ pub struct Finetuning {
 impl Finetuning {
     /// The usual rates.
     pub fn new(seed: Seed) -> Self {
-        Self { epochs: 1, batch: 32, weight_rate: 0.0, gain_rate: 1e-3, scale_rate: 3e-3, bias_rate: 3e-4, seed }
+        let (weight_rate, gain_rate, scale_rate, bias_rate) = (0.0, 1e-3, 3e-3, 3e-4);
+        Self { epochs: 1, batch: 32, weight_rate, gain_rate, scale_rate, bias_rate, temperature: 4.0, seed }
     }
 
     /// Training steps over so many images.
@@ -63,7 +67,8 @@ pub fn finetune(
     step: &mut dyn FnMut() -> Result<()>,
 ) -> Result<StoredNetwork> {
     let float = calibrated.exact(images.device());
-    let target = in_parts(images, &|x| float.logits(x)).log_softmax(-1, Kind::Float);
+    let heat = options.temperature;
+    let target = (in_parts(images, &|x| float.logits(x)) / heat).log_softmax(-1, Kind::Float);
     let ready = Folded::from_stored(stored.clone(), images.device());
     let inputs = in_parts(images, &|x| ready.input(x));
     let mut student = Student::new(calibrated, stored, options, images.device());
@@ -77,8 +82,9 @@ pub fn finetune(
         student.round();
         let network = &stored.network;
         let logits = walk(network, 0..network.layers.len(), taken(&inputs, &which), &mut student);
-        let (own, wanted) = (logits.log_softmax(-1, Kind::Float), target.index_select(0, &which));
-        let loss = (wanted.exp() * (wanted - own)).sum(Kind::Float) / options.batch as f64;
+        let (own, wanted) = ((logits / heat).log_softmax(-1, Kind::Float), target.index_select(0, &which));
+        // Gradients of softened logits are smaller by the square.
+        let loss = (wanted.exp() * (wanted - own)).sum(Kind::Float) * (heat * heat / options.batch as f64);
         if !loss.double_value(&[]).is_finite() {
             return Err(Error::Failed("the fine-tuning diverged".into()));
         }
@@ -245,5 +251,55 @@ impl Step for Student<'_> {
             Some(clip) => quant::learned_activation(&x, point, clip),
             None => quant::activation(x, point, quant::Range::default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::QuantSpec;
+    use crate::models::Weights;
+    use crate::network::{ModelSpec, build};
+    use crate::ptq::Clips;
+
+    #[test]
+    fn a_network_moves_towards_float_by_scales_clips_and_biases_alone_and_repeats_to_the_bit() {
+        let spec = ModelSpec { resolution: Some(16), ..ModelSpec::new("resnet8".parse().unwrap()) };
+        let mut network = build(&spec).unwrap();
+        let weights = Weights::initialised(&network, Seed::new(6), Device::Cpu);
+        tch::manual_seed(2);
+        let x = Tensor::randn([64, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let count = network.weighted().len();
+        let int4 = Format::Int(4);
+        network.assign(&vec![QuantSpec::per_channel(int4); count], &vec![QuantSpec::per_tensor(int4); count]);
+        let calibrated = Calibrated::new(&network, &weights, &[&x], Clips::default());
+        let stored = calibrated.quantized(&network);
+        let options = Finetuning { epochs: 8, ..Finetuning::new(Seed::new(3)) };
+        let mut steps = 0;
+        let mut tuned = || {
+            let count = &mut steps;
+            finetune(&calibrated, &stored, &x, options, &mut || {
+                *count += 1;
+                Ok(())
+            })
+        };
+        let (first, second) = (tuned().unwrap(), tuned().unwrap());
+        assert_eq!(steps, 2 * options.steps(64));
+        assert_eq!(steps, 2 * 8 * 2);
+        let float = calibrated.exact(Device::Cpu).logits(&x);
+        let far = |stored: &StoredNetwork| {
+            let own = Folded::from_stored(stored.clone(), Device::Cpu).logits(&x);
+            (own - &float).square().mean(Kind::Double).double_value(&[])
+        };
+        assert!(far(&first) < 0.7 * far(&stored), "{} {}", far(&first), far(&stored));
+        for ((own, again), before) in first.layers.iter().zip(&second.layers).zip(&stored.layers) {
+            let (Some(own), Some(again), Some(before)) = (own, again, before) else { continue };
+            assert_eq!(own.weight.grid, before.weight.grid, "no code changes");
+            assert_eq!((&own.weight.scales.runs, &own.bias), (&again.weight.scales.runs, &again.bias));
+        }
+        assert_eq!(first.scales, second.scales);
+        // What is told of a step may end the training.
+        let ended = finetune(&calibrated, &stored, &x, options, &mut || Err(Error::Failed("enough".into())));
+        assert_eq!(ended.unwrap_err().to_string(), "enough");
     }
 }

@@ -9,6 +9,7 @@ mod one_shot;
 mod predict;
 mod ptq;
 mod refine;
+mod refine_options;
 mod search;
 mod solver;
 mod step;
@@ -62,6 +63,12 @@ pub enum BenchCommand {
     #[command(after_help = "Example:
   bitfront bench refine --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --write results/refine.md")]
     Refine(Box<refine::RefineBenchArgs>),
+    /// Each option of a refinement alone, in 4 bits
+    #[command(after_help = "Examples:
+  bitfront bench options --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --write results/options.md
+  bitfront bench options --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --seeds 1 --points int4@int8 \\
+      --try '--decouple --finetune 8' --try '--steps 800'")]
+    Options(Box<refine_options::OptionsArgs>),
     /// Ways to choose formats for a trained network, at equal evaluations
     #[command(after_help = "Examples:
   bitfront bench ptq --seeds 3 --write results/ptq.md
@@ -90,6 +97,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Refine(options) => refine::run(options, common),
+        BenchCommand::Options(options) => refine_options::run(options, common),
         BenchCommand::Ptq(options) => ptq::run(options, common),
         BenchCommand::Solver(options) => solver::run(options, common),
         BenchCommand::Step(options) => step::run(options, common),

@@ -55,11 +55,11 @@ pub struct RefineBenchArgs {
 
 /// A network on the test images.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Reading {
+pub(super) struct Reading {
     /// In percent.
-    top1: f64,
+    pub(super) top1: f64,
     /// Signal to noise of the logits, in decibels.
-    sqnr_db: f64,
+    pub(super) sqnr_db: f64,
 }
 
 /// One point with one seed.
@@ -74,20 +74,20 @@ struct Row {
 }
 
 /// The test images with what the float network says of them.
-struct Test {
+pub(super) struct Test {
     batches: Vec<(Tensor, Tensor)>,
     exact: Vec<Tensor>,
 }
 
 impl Test {
-    fn new(images: &RunImages, network: &Network, float: &Folded) -> Result<Self> {
+    pub(super) fn new(images: &RunImages, network: &Network, float: &Folded) -> Result<Self> {
         let loader = images.test(network)?;
         let batches = loader.whole(loader.indices(), None)?;
         let exact = batches.iter().map(|(x, _)| float.logits(x)).collect();
         Ok(Self { batches, exact })
     }
 
-    fn read(&self, ready: &Folded) -> Reading {
+    pub(super) fn read(&self, ready: &Folded) -> Reading {
         let sum = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
         let (mut right, mut count, mut signal, mut noise) = (0.0, 0.0, 0.0, 0.0);
         for ((x, labels), exact) in self.batches.iter().zip(&self.exact) {
