@@ -58,7 +58,9 @@ impl TrainConfig {
     /// 0.1, 71.4 at 0.05) learn slowly or not at all.
     pub fn usual_rate(model: ModelName) -> f64 {
         match model {
-            ModelName::Vit { .. } | ModelName::MobilenetV2 | ModelName::EfficientnetLite { .. } => 0.05,
+            ModelName::Vit { .. } | ModelName::MobilenetV2 | ModelName::EfficientnetLite { .. } | ModelName::Staged => {
+                0.05
+            }
             ModelName::SmallResnet { .. } | ModelName::Resnet { .. } => Self::default().lr,
         }
     }
