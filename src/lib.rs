@@ -34,6 +34,7 @@ pub mod layers;
 pub mod models;
 pub mod network;
 pub mod onnx;
+pub mod optim;
 pub mod pareto;
 pub mod profile;
 pub mod progress;

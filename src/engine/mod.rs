@@ -1,5 +1,6 @@
 //! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
 
+mod blocks;
 mod budgets;
 mod candidates;
 mod device;
@@ -22,6 +23,7 @@ mod supernet;
 mod trained;
 mod workers;
 
+pub use blocks::{BlockFolder, BlockSettings, TeacherResult, make_blocks, teacher_model};
 pub use candidates::{RowJournal, Scorer, records, violation};
 pub use finish::{Summary, summary};
 pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};

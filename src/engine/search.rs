@@ -203,6 +203,7 @@ fn shared_weights(
         from: settings.weights.as_deref(),
     };
     let (mut trainer, _) = begin(training, &networks, &settings.training(), images.training.steps(), session)?;
+    trainer.clip_bits = clip_bits(space);
     let mut regime = Sandwich::new(space, settings.sandwich, seed.child("sandwich"));
     if train(training, &mut trainer, &mut regime, images, session)? == Ended::Stopped {
         session.say(&format!(
@@ -216,6 +217,13 @@ fn shared_weights(
         &[("format".to_owned(), "pt".to_owned()), ("model".to_owned(), networks[0].model.clone())].into(),
     )?;
     Ok(trainer.weights)
+}
+
+/// Bits of the integer whose clip learned clips start from: 8 where nothing is narrower, else 4, the middle of the formats.
+fn clip_bits(space: &Space) -> u8 {
+    let narrowest = space.network(&space.narrowest().0);
+    let bits = narrowest.layers.iter().filter_map(|layer| layer.weight).map(|spec| spec.format.bits()).min();
+    if bits.is_some_and(|bits| bits >= 8) { 8 } else { 4 }
 }
 
 /// What the phases of a search share.

@@ -46,7 +46,8 @@ pub struct StagedSpec {
 impl StagedModel {
     /// Name of a block, counted through all stages.
     pub fn block_name(&self, number: usize) -> String {
-        let places = self.stages.iter().enumerate().flat_map(|(stage, blocks)| (0..blocks.len()).map(move |at| (stage, at)));
+        let places =
+            self.stages.iter().enumerate().flat_map(|(stage, blocks)| (0..blocks.len()).map(move |at| (stage, at)));
         places.into_iter().nth(number).map_or_else(String::new, |(stage, at)| format!("stage{stage}.{at}"))
     }
 
@@ -63,7 +64,9 @@ impl StagedModel {
                 return Err(Error::bad_value(key, width, "1 to 65536 channels"));
             }
         }
-        for (key, stride) in [("staged.stem", self.stem.1)].into_iter().chain(blocks().map(|b| ("staged.stages.stride", b.stride))) {
+        for (key, stride) in
+            [("staged.stem", self.stem.1)].into_iter().chain(blocks().map(|b| ("staged.stages.stride", b.stride)))
+        {
             if !(1..=4).contains(&stride) {
                 return Err(Error::bad_value(key, stride, "a stride of 1 to 4"));
             }

@@ -2,9 +2,11 @@
 
 mod args;
 mod describe;
+mod files;
+mod own_table;
 mod show;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use args::EvolveSpaceArgs;
@@ -35,11 +37,17 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
         return describe::network(&space, network, common);
     }
     let session = common.session(common.thread_count()?, None)?;
-    let folder = folder(args, &space)?;
+    if !args.verify {
+        args.settings().check()?;
+    }
+    let (folder, space) = match &args.own.target {
+        Some(target) => own_table::own_table(&args.own, target, &space, (common, &session))?,
+        None => (folder(args, &space)?.to_owned(), space),
+    };
+    let folder = &folder;
     if args.verify {
         return describe::verify(folder, &space, common);
     }
-    args.settings().check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
     let seed = Seed::new(common.root());
     let scorer = scorer(args, folder, &space, seed)?;
@@ -59,11 +67,27 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     }
     let spaces = spaces.into_iter().map(|(genome, score)| (SpaceCode::from(&genome), score)).collect();
     let seconds = session.started.elapsed().as_secs_f64();
-    show::spaces(&show::Found { space: &space, settings: scorer.settings(), spaces, evaluations, seconds }, common)
+    let found = show::Found { space: &space, settings: scorer.settings(), spaces, evaluations, seconds };
+    let place = out(args, &space, common);
+    let written = place.map(|place| files::write(&found, &place)).transpose()?.flatten();
+    show::spaces(&found, common)?;
+    if let Some(path) = written {
+        session.say(&format!("search space: {}", path.display()));
+    }
+    Ok(())
 }
 
-/// The hyperspace of `--space`, or of the table's folder.
+/// Where files go, if anywhere.
+fn out(args: &EvolveSpaceArgs, space: &Hyperspace, common: &Common) -> Option<PathBuf> {
+    common.out.clone().or_else(|| args.own.target.is_some().then(|| own_table::usual_place(space)))
+}
+
+/// The hyperspace of `--space`, or of the table's folder: its `space.ron`, or the one that it is called after.
 fn hyperspace(args: &EvolveSpaceArgs) -> Result<Hyperspace> {
+    let own = args.lut.as_ref().map(|folder| folder.join("space.ron")).filter(|file| file.is_file());
+    if let (None, Some(file)) = (&args.space, own) {
+        return Hyperspace::load(&file);
+    }
     match (&args.space, &args.lut) {
         (Some(space), _) => Hyperspace::named(space),
         (None, Some(folder)) => {

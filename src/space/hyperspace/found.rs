@@ -171,7 +171,10 @@ mod tests {
                 network.validate().unwrap();
                 for (name, shape) in network.parameters() {
                     let most = whole.get(&name).unwrap_or_else(|| panic!("{code}: no {name}"));
-                    assert!(shape.len() == most.len() && shape.iter().zip(most).all(|(own, most)| own <= most), "{name}");
+                    assert!(
+                        shape.len() == most.len() && shape.iter().zip(most).all(|(own, most)| own <= most),
+                        "{name}"
+                    );
                 }
                 assert!(network.layers.iter().all(|layer| layer.weight.is_none_or(|spec| spec.format.bits() == 8)));
                 let canonical = space.canonical(&genome);

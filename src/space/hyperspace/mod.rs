@@ -12,6 +12,6 @@ mod sub_stage;
 
 pub use code::{SpaceCode, children};
 pub use file::{BlockChoice, FixedStage, HeadSizes, Hyperspace, Resolution, StageChoice, Stem};
-pub(in crate::space) use found::choose;
 pub use found::StagedSpace;
+pub(in crate::space) use found::choose;
 pub use sub_stage::SubStage;

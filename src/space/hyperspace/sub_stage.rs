@@ -81,7 +81,8 @@ mod tests {
         // Stage 3 of FusedMB: depths 1 to 3, two kernels, three factors, a window of two widths.
         let window = small.stages[2].window(1);
         let drawn: Vec<SubStage> = (0..2000).map(|_| small.random_stage((2, 3), window, &mut rng)).collect();
-        let firsts: HashSet<String> = drawn.iter().map(|stage| stage.code().split('_').next().unwrap().to_owned()).collect();
+        let firsts: HashSet<String> =
+            drawn.iter().map(|stage| stage.code().split('_').next().unwrap().to_owned()).collect();
         // Each of 2 x 3 x 2 first blocks is missed with probability (11/12)^2000.
         assert_eq!(firsts.len(), 12);
         assert!(drawn.iter().all(|stage| (1..=3).contains(&stage.blocks.len()) && stage.blocks[0].stride == 2));
