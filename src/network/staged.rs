@@ -135,7 +135,7 @@ pub fn stage_between(stage: &LoneStage, input: Shape, c_out: usize) -> Result<Ne
     let x = graph.pointwise(STAGE_ENDS[0].to_owned(), Source::Input, stage.c_in, Act::None);
     let x = append_stage(&mut graph, stage.index, stage.blocks, stage.every_shortcut, x);
     graph.pointwise(STAGE_ENDS[1].to_owned(), x, c_out, Act::None);
-    graph.close(format!("stage{}", stage.index), c_out, Transform::plain(&vec![0.0; input.c], &vec![1.0; input.c]))
+    graph.close_part(format!("stage{}", stage.index), c_out, Transform::plain(&vec![0.0; input.c], &vec![1.0; input.c]))
 }
 
 /// A stage as [`stage_between`] takes it.
