@@ -39,6 +39,8 @@ use crate::genome::Genome;
 use crate::models::Weights;
 use crate::progress::Progress;
 use crate::search;
+use crate::search::Evolution;
+use crate::search::Goal;
 use crate::search::Nsga2;
 use crate::search::RandomSearch;
 use crate::search::Run;
@@ -247,6 +249,7 @@ impl Work<'_> {
             pricing: self.pricing,
             objective: self.settings.objective,
             constraints: &self.settings.constraints,
+            friendliness: self.settings.friendliness,
             progress,
         }
     }
@@ -268,6 +271,10 @@ impl Work<'_> {
         let choices = self.space.genome_choices()?;
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
+            Algorithm::Evolution => {
+                let population = self.settings.population;
+                Box::new(Evolution::new(choices, Goal::default(), population, population.div_ceil(4))?)
+            }
             Algorithm::Nsga2 | Algorithm::Fliqs => {
                 let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
                 let first = planned.into_iter().chain(first).chain(self.limits.fastest());
@@ -296,8 +303,7 @@ impl Work<'_> {
         evaluations: usize,
     ) -> Result<StopReason> {
         let settings = self.settings;
-        let recorded =
-            records(&history.rows, status, (self.space, self.pricing), settings.objective, &settings.constraints);
+        let recorded = records(history, status, (self.space, self.pricing), settings.objective, &settings.constraints);
         let offset = history.rows.iter().find(|row| row.status == status).map_or(history.rows.len(), |row| row.id);
         let progress = Progress::new(label, (evaluations.saturating_sub(recorded.len())) as u64, self.session.quiet);
         let mut evaluator = self.evaluator(&progress);

@@ -11,6 +11,7 @@ mod ptq;
 mod refine;
 mod search;
 mod solver;
+mod spaceevo;
 mod step;
 mod trained;
 
@@ -55,6 +56,11 @@ pub enum BenchCommand {
         after_help = "Example:\n  bitfront bench evolve-space --lut block_lut/mobilew --space mobilew --budget-ms 25 --budget-ms 30"
     )]
     EvolveSpace(evolve_space::EvolveSpaceBenchArgs),
+    /// From images to an evolved space, searched, measured and exported, against manual spaces
+    #[command(
+        after_help = "Example:\n  bitfront bench spaceevo --target latency_tables/mine --budget-ms 0.1 --budget-ms 0.2 --write results/spaceevo.md"
+    )]
+    Spaceevo(Box<spaceevo::SpaceEvoArgs>),
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
@@ -88,6 +94,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
+        BenchCommand::Spaceevo(options) => spaceevo::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Refine(options) => refine::run(options, common),
         BenchCommand::Ptq(options) => ptq::run(options, common),

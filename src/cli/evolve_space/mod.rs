@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use args::EvolveSpaceArgs;
+pub(super) use show::Found;
 
 use super::Common;
 use crate::cost::latency::BlockTable;
@@ -36,21 +37,32 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     if let Some(network) = &args.network {
         return describe::network(&space, network, common);
     }
-    let session = common.session(common.thread_count()?, None)?;
-    if !args.verify {
-        args.settings().check()?;
+    if args.verify {
+        common.session(common.thread_count()?, None)?;
+        return describe::verify(folder(args, &space)?, &space, common);
     }
+    let found = answered(args, common)?;
+    show::spaces(&found, common)
+}
+
+/// Evolves spaces, or scores those asked for; writes what goes into `--out`.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found> {
+    let space = hyperspace(args)?;
+    let session = common.session(common.thread_count()?, None)?;
+    if args.own.target.is_none() {
+        folder(args, &space)?;
+    }
+    args.settings().check()?;
+    let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
     let (folder, space) = match &args.own.target {
         Some(target) => own_table::own_table(&args.own, target, &space, (common, &session))?,
         None => (folder(args, &space)?.to_owned(), space),
     };
-    let folder = &folder;
-    if args.verify {
-        return describe::verify(folder, &space, common);
-    }
-    let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
     let seed = Seed::new(common.root());
-    let scorer = scorer(args, folder, &space, seed)?;
+    let scorer = scorer(args, &folder, &space, seed)?;
     let (mut spaces, evaluations) = if codes.is_empty() {
         let found = evolve(args.search(common.json), &space, &scorer, &session, seed)?;
         (found.best, Some(found.evaluations))
@@ -67,14 +79,12 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     }
     let spaces = spaces.into_iter().map(|(genome, score)| (SpaceCode::from(&genome), score)).collect();
     let seconds = session.started.elapsed().as_secs_f64();
-    let found = show::Found { space: &space, settings: scorer.settings(), spaces, evaluations, seconds };
     let place = out(args, &space, common);
-    let written = place.map(|place| files::write(&found, &place)).transpose()?.flatten();
-    show::spaces(&found, common)?;
-    if let Some(path) = written {
+    let found = Found { space, settings: scorer.settings().clone(), spaces, evaluations, seconds };
+    if let Some(path) = place.map(|place| files::write(&found, &place)).transpose()?.flatten() {
         session.say(&format!("search space: {}", path.display()));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Where files go, if anywhere.

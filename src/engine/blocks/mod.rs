@@ -9,10 +9,12 @@ mod cell;
 mod features;
 mod latency;
 mod make;
+mod proxy;
 mod settings;
 mod supernet;
 mod teacher;
 
 pub use make::{BlockFolder, make_blocks};
+pub use proxy::stage_losses;
 pub use settings::BlockSettings;
 pub use teacher::{TeacherResult, teacher_model};
