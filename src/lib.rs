@@ -12,7 +12,7 @@
 //! | 2 | [`network`] |
 //! | 3 | [`space`] |
 //! | 4 | [`cost`], [`data`], [`quant`], [`stored`] |
-//! | 5 | [`layers`], [`onnx`], [`search`] |
+//! | 5 | [`layers`], [`onnx`], [`optim`], [`search`] |
 //! | 6 | [`models`], [`profile`] |
 //! | 7 | [`ptq`], [`train`] |
 //! | 8 | [`engine`], [`export`], [`report`] |

@@ -152,3 +152,140 @@ fn hyperspaces_and_networks_are_counted_without_a_table() {
         serde_json::from_str(&out(&["--space", "onnxw", "--network", code, "--json"])).unwrap();
     assert_eq!(network["macs"].as_u64(), Some(163_479_488));
 }
+
+/// The small hyperspace cut down: two stages, two block types.
+fn tiny_hyperspace(folder: &Path) -> String {
+    let text = "(name: \"tinyw\", resolutions: [(side: 28)], channels: 1, classes: 10,
+        stem: (widths: [8], stride: 2, act: Relu),
+        first: (block: (kind: ResNet, act: Relu, kernels: [3], expansions: [0.5]), widths: [8], depths: (1, 1), stride: 1, projects: true),
+        blocks: [
+            (kind: MBv2, act: Relu6, kernels: [3, 5], expansions: [3, 6]),
+            (kind: ResNet, act: Relu, kernels: [3], expansions: [0.5, 1]),
+        ],
+        stages: [
+            (widths: [8, 16, 24], window: 2, depths: (1, 2), stride: 2),
+            (widths: [16, 24], window: 1, depths: (1, 1), stride: 1),
+        ],
+        head: (expand: 32, mix: 32, act: HardSwish))";
+    let file = folder.join("tinyw.ron");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_table_of_ones_own_blocks_gives_a_space_that_is_searched_and_exported() {
+    let folder = TempDir::new().unwrap();
+    let space = tiny_hyperspace(folder.path());
+    let place = folder.path().join("evolved");
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/latency_tables/epyc-avx2");
+    let arguments = [
+        "--space",
+        &space,
+        "--target",
+        target,
+        "--budget-ms",
+        "0.05",
+        "--budget-ms",
+        "0.2",
+        "--out",
+        place.to_str().unwrap(),
+        "--teacher-epochs",
+        "1",
+        "--block-steps",
+        "3",
+        "--block-seeds",
+        "2",
+        "--block-images",
+        "64",
+        "--judging",
+        "16",
+        "--rows",
+        "3",
+        "--validation",
+        "64",
+        "--samples",
+        "500",
+        "--batch",
+        "50",
+        "--top",
+        "5",
+        "--evaluations",
+        "12",
+        "--population",
+        "8",
+        "--sample",
+        "4",
+        "--threads",
+        "2",
+        "--json",
+    ];
+    let first = out(&arguments);
+    let found: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let code = found["spaces"][0]["code"].as_str().unwrap().to_owned();
+    // Two stages, two types, two windows and one: six files, and their multiplications are ours.
+    let table = place.join("table");
+    let lut = table.to_str().unwrap();
+    assert_eq!(out(&["--lut", lut, "--verify", "--json"]), "{\"equal\":18,\"rows\":18}\n");
+    let trained = std::fs::read_to_string(place.join("blocks.csv")).unwrap();
+    assert_eq!(trained.lines().count(), 1 + 2 * 2 * 2, "{trained}");
+    assert!(std::fs::read_to_string(place.join("spaces.csv")).unwrap().starts_with("space,score,loss_at_0.05_ms"));
+    // What is there is not made again; a lost file alone is.
+    let lost = table.join("stage2_1_0.csv");
+    let (rows, teacher) = (std::fs::read(&lost).unwrap(), place.join("teacher").join("supernet.safetensors"));
+    let before = std::fs::metadata(&teacher).unwrap().modified().unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let again: serde_json::Value = serde_json::from_str(&out(&arguments)).unwrap();
+    assert_eq!((again["spaces"].clone(), std::fs::read(&lost).unwrap()), (found["spaces"].clone(), rows));
+    assert_eq!(std::fs::metadata(&teacher).unwrap().modified().unwrap(), before);
+    let mut other = arguments;
+    let rows = other.iter().position(|word| *word == "--rows").unwrap();
+    other[rows + 1] = "4";
+    let (exit, message) = refused(&other);
+    assert!(exit == Some(2) && message.contains("blocks of other settings"), "{exit:?} {message}");
+    // The found space is one that `search` takes: float phase, learned clips, distillation, then its front.
+    let run = folder.path().join("run");
+    let file = place.join(format!("tinyw-{code}.ron"));
+    let search = |more: &[&str]| {
+        let base = [
+            "search",
+            "--space",
+            file.to_str().unwrap(),
+            "--evaluations",
+            "6",
+            "--population",
+            "4",
+            "--batch",
+            "500",
+            "--validation",
+            "100",
+            "--calibration",
+            "64",
+            "--epochs",
+            "2",
+            "--float-epochs",
+            "1",
+            "--learned-ranges",
+            "--distil",
+            "--threads",
+            "2",
+            "-q",
+            "--out",
+        ];
+        Command::new(env!("CARGO_BIN_EXE_bitfront")).args(base).arg(&run).args(more).output().unwrap()
+    };
+    let done =
+        search(&["--friendliness", "0.5", "--target", target, "--friendly-form", "both", "--objective", "latency_ms"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let bonuses = std::fs::read_to_string(run.join("state").join("friendliness.csv")).unwrap();
+    assert!(bonuses.starts_with("id,bonus\n0,") && bonuses.lines().count() > 6, "{bonuses}");
+    let net = folder.path().join("net.ron");
+    let exported = Command::new(env!("CARGO_BIN_EXE_bitfront"))
+        .args(["export", run.to_str().unwrap(), "--pick", "knee", "--to", "ron", "-q", "--out"])
+        .arg(&net)
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    assert!(String::from_utf8_lossy(&exported.stdout).contains("verified: yes"));
+    let done = search(&["--force", "--algorithm", "evolution"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

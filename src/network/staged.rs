@@ -277,4 +277,22 @@ mod tests {
         let layers = stage_layers(Shape { c: 16, h: 8, w: 8 }, &[plain]);
         assert_eq!(layers[0].op.weight_shape(), Some(vec![16, 1, 5, 5]));
     }
+
+    #[test]
+    fn a_stage_between_projections_has_the_channels_of_its_teacher() {
+        let own = block(BlockType::MBv3, Act::HardSwish);
+        let blocks = [own, Block { stride: 1, ..own }];
+        let stage = |every_shortcut| LoneStage { index: 3, c_in: 16, blocks: &blocks, every_shortcut };
+        let network = stage_between(&stage(false), Shape { c: 40, h: 14, w: 14 }, 56).unwrap();
+        let (first, last) = (&network.layers[0], &network.layers[network.layers.len() - 1]);
+        assert_eq!([first.name.as_str(), last.name.as_str()], STAGE_ENDS);
+        assert_eq!((first.output.c, last.output), (16, Shape { c: 56, h: 7, w: 7 }));
+        assert!(last.point.is_none() && network.layers.iter().all(|layer| !layer.name.starts_with("stage0")));
+        // The second block keeps its shape: only the network for parameters has a convolution in its shortcut.
+        let shortcuts = |every| {
+            let network = stage_between(&stage(every), Shape { c: 40, h: 14, w: 14 }, 56).unwrap();
+            network.layers.iter().filter(|layer| layer.name.ends_with("shortcut.0")).count()
+        };
+        assert_eq!([shortcuts(false), shortcuts(true)], [1, 2]);
+    }
 }

@@ -37,7 +37,7 @@ pub struct BlockTraining {
 
 impl Default for BlockTraining {
     fn default() -> Self {
-        Self { float_steps: 240, int8_steps: 80, batch: 32, random: 2, lr: 5e-3, int8_lr: 1.25e-3 }
+        Self { float_steps: 150, int8_steps: 50, batch: 32, random: 2, lr: 5e-3, int8_lr: 1.25e-3 }
     }
 }
 

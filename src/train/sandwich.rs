@@ -110,4 +110,51 @@ mod tests {
         // The narrowest trained in between: the widest meets the same batch with other weights.
         assert!(losses[2] < losses[0], "{losses:?}");
     }
+
+    #[test]
+    fn formats_do_not_matter_in_float_epochs_and_clips_are_learned_behind_them() {
+        let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        let networks = [space.narrowest(), space.widest()].map(|genome| space.network(&genome.0));
+        let weights = Weights::initialised(&networks[1], Seed::new(0), Device::Cpu);
+        let config =
+            TrainConfig { epochs: 2, float_epochs: 1, learned_ranges: true, distil: true, ..TrainConfig::default() };
+        let mut trainer = Trainer::new(weights, config, 2);
+        let x = Tensor::randn([4, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
+        let mut answers = |trainer: &mut Trainer| {
+            networks.each_ref().map(|network| trainer.answered(network, (&x, &y), false).unwrap().1)
+        };
+        let [narrow, wide] = answers(&mut trainer);
+        assert_eq!(narrow, wide);
+        assert!(trainer.weights.clip("conv1").is_none());
+        let report = Sandwich::new(&space, 1, Seed::new(0)).step(&mut trainer, &x, &y).unwrap();
+        assert!(report.loss.is_finite() && trainer.step == 1);
+        let [narrow, wide] = answers(&mut trainer);
+        assert_ne!(narrow, wide);
+        assert!(trainer.weights.clip("conv1").is_some());
+    }
+
+    #[test]
+    fn distillation_moves_a_network_towards_the_answer() {
+        let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        let network = space.network(&space.widest().0);
+        let weights = Weights::initialised(&network, Seed::new(0), Device::Cpu);
+        let mut trainer = Trainer::new(weights, TrainConfig { lr: 0.05, ..TrainConfig::default() }, 30);
+        let x = Tensor::randn([4, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
+        // An answer that no label gives: half and half.
+        let half = Tensor::zeros([4, 10], (Kind::Float, Device::Cpu));
+        let _ = half.narrow(1, 4, 2).fill_(0.5);
+        let share = |trainer: &mut Trainer| {
+            let (_, answer) = trainer.answered(&network, (&x, &y), false).unwrap();
+            answer.narrow(1, 4, 2).sum(Kind::Float).double_value(&[]) / 4.0
+        };
+        let before = share(&mut trainer);
+        trainer.weights.trained().for_each(|(_, parameter)| drop(parameter.grad().zero_()));
+        for _ in 0..20 {
+            trainer.pass_towards(&network, &x, &half).unwrap();
+            trainer.update();
+        }
+        assert!(before < 0.5 && share(&mut trainer) > 0.8, "{before}");
+    }
 }

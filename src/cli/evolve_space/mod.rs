@@ -119,7 +119,7 @@ fn folder<'a>(args: &'a EvolveSpaceArgs, space: &Hyperspace) -> Result<&'a Path>
         let (name, files, last) = (&space.name, space.cells(), space.last_file());
         format!(
             "give the table of {name}'s blocks: a folder of {files} files, stage1_0_0.csv to {last}, whose rows hold blocks, \
-             input, loss, MMACs, MParams and latency in ms of a sub-stage"
+             input, loss, MMACs, MParams and latency in ms of a sub-stage; --target TABLE makes it from your images"
         )
     };
     args.lut.as_deref().ok_or_else(|| Error::missing_option("--lut", &expected()))

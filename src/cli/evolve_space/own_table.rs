@@ -27,7 +27,7 @@ pub struct OwnTableArgs {
     #[arg(long, value_name = "N", default_value = "1000")]
     pub validation: Holdout,
     /// Passes over the training images of the teacher
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     pub teacher_epochs: usize,
     /// Steps of each stage and block type in float32; a third as many follow under int8
     #[arg(long, value_name = "N", default_value_t = BlockTraining::default().float_steps)]
@@ -39,7 +39,7 @@ pub struct OwnTableArgs {
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub block_images: usize,
     /// Images that noise is measured on, and as many for batch-norm statistics
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub judging: usize,
     /// Random sub-stages of each stage, block type and window
     #[arg(long, value_name = "N", default_value_t = 200)]

@@ -47,10 +47,10 @@ pub struct SpaceEvoArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub seeds: u64,
     /// Passes over the training images of each supernet
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "5")]
     pub epochs: String,
     /// Of these, those in float32
-    #[arg(long, value_name = "N", default_value = "6")]
+    #[arg(long, value_name = "N", default_value = "4")]
     pub float_epochs: String,
     /// Candidates that each search evaluates
     #[arg(long, value_name = "N", default_value = "100")]
