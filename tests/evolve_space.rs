@@ -172,120 +172,72 @@ fn tiny_hyperspace(folder: &Path) -> String {
     file.to_str().unwrap().to_owned()
 }
 
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/latency_tables/epyc-avx2");
+
+/// The options that make a small table of blocks in a folder and evolve the tiny hyperspace on it.
+fn own_table(folder: &Path, rows: &str) -> Vec<String> {
+    let (space, place) = (tiny_hyperspace(folder), folder.join("evolved"));
+    let sizes = "--budget-ms 0.06 --budget-ms 0.2 --teacher-epochs 1 --block-steps 3 --block-seeds 2 --block-images 64 \
+                 --judging 16 --validation 64 --samples 500 --batch 50 --top 5 --evaluations 12 --population 8 --sample 4 \
+                 --threads 2 --json --rows";
+    let given = ["--space", &space, "--target", TABLE, "--out", place.to_str().unwrap()];
+    given.into_iter().chain(sizes.split_whitespace()).chain([rows]).map(str::to_owned).collect()
+}
+
+/// Evolves the tiny hyperspace on a table of its own.
+fn evolved_on_own_table(folder: &Path) -> serde_json::Value {
+    let arguments = own_table(folder, "3");
+    serde_json::from_str(&out(&arguments.iter().map(String::as_str).collect::<Vec<_>>())).unwrap()
+}
+
 #[test]
-fn a_table_of_ones_own_blocks_gives_a_space_that_is_searched_and_exported() {
+fn a_table_of_ones_own_blocks_is_made_once() {
     let folder = TempDir::new().unwrap();
-    let space = tiny_hyperspace(folder.path());
+    let found = evolved_on_own_table(folder.path());
     let place = folder.path().join("evolved");
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/latency_tables/epyc-avx2");
-    let arguments = [
-        "--space",
-        &space,
-        "--target",
-        target,
-        "--budget-ms",
-        "0.05",
-        "--budget-ms",
-        "0.2",
-        "--out",
-        place.to_str().unwrap(),
-        "--teacher-epochs",
-        "1",
-        "--block-steps",
-        "3",
-        "--block-seeds",
-        "2",
-        "--block-images",
-        "64",
-        "--judging",
-        "16",
-        "--rows",
-        "3",
-        "--validation",
-        "64",
-        "--samples",
-        "500",
-        "--batch",
-        "50",
-        "--top",
-        "5",
-        "--evaluations",
-        "12",
-        "--population",
-        "8",
-        "--sample",
-        "4",
-        "--threads",
-        "2",
-        "--json",
-    ];
-    let first = out(&arguments);
-    let found: serde_json::Value = serde_json::from_str(&first).unwrap();
-    let code = found["spaces"][0]["code"].as_str().unwrap().to_owned();
-    // Two stages, two types, two windows and one: six files, and their multiplications are ours.
+    // Two stages, two types, two windows: eight files of three rows, and their multiplications are ours.
     let table = place.join("table");
-    let lut = table.to_str().unwrap();
-    assert_eq!(out(&["--lut", lut, "--verify", "--json"]), "{\"equal\":18,\"rows\":18}\n");
+    assert_eq!(out(&["--lut", table.to_str().unwrap(), "--verify", "--json"]), "{\"equal\":24,\"rows\":24}\n");
     let trained = std::fs::read_to_string(place.join("blocks.csv")).unwrap();
     assert_eq!(trained.lines().count(), 1 + 2 * 2 * 2, "{trained}");
-    assert!(std::fs::read_to_string(place.join("spaces.csv")).unwrap().starts_with("space,score,loss_at_0.05_ms"));
-    // What is there is not made again; a lost file alone is.
+    assert!(std::fs::read_to_string(place.join("spaces.csv")).unwrap().starts_with("space,score,loss_at_0.06_ms"));
+    // What is there is not made again; a lost file alone is, and comes out the same.
     let lost = table.join("stage2_1_0.csv");
     let (rows, teacher) = (std::fs::read(&lost).unwrap(), place.join("teacher").join("supernet.safetensors"));
     let before = std::fs::metadata(&teacher).unwrap().modified().unwrap();
     std::fs::remove_file(&lost).unwrap();
-    let again: serde_json::Value = serde_json::from_str(&out(&arguments)).unwrap();
-    assert_eq!((again["spaces"].clone(), std::fs::read(&lost).unwrap()), (found["spaces"].clone(), rows));
+    let again = evolved_on_own_table(folder.path());
+    assert_eq!((&again["spaces"], std::fs::read(&lost).unwrap()), (&found["spaces"], rows));
     assert_eq!(std::fs::metadata(&teacher).unwrap().modified().unwrap(), before);
-    let mut other = arguments;
-    let rows = other.iter().position(|word| *word == "--rows").unwrap();
-    other[rows + 1] = "4";
-    let (exit, message) = refused(&other);
+    let other = own_table(folder.path(), "4");
+    let (exit, message) = refused(&other.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(exit == Some(2) && message.contains("blocks of other settings"), "{exit:?} {message}");
-    // The found space is one that `search` takes: float phase, learned clips, distillation, then its front.
-    let run = folder.path().join("run");
-    let file = place.join(format!("tinyw-{code}.ron"));
-    let search = |more: &[&str]| {
-        let base = [
-            "search",
-            "--space",
-            file.to_str().unwrap(),
-            "--evaluations",
-            "6",
-            "--population",
-            "4",
-            "--batch",
-            "500",
-            "--validation",
-            "100",
-            "--calibration",
-            "64",
-            "--epochs",
-            "2",
-            "--float-epochs",
-            "1",
-            "--learned-ranges",
-            "--distil",
-            "--threads",
-            "2",
-            "-q",
-            "--out",
-        ];
-        Command::new(env!("CARGO_BIN_EXE_bitfront")).args(base).arg(&run).args(more).output().unwrap()
-    };
-    let done =
-        search(&["--friendliness", "0.5", "--target", target, "--friendly-form", "both", "--objective", "latency_ms"]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let bonuses = std::fs::read_to_string(run.join("state").join("friendliness.csv")).unwrap();
+}
+
+/// Runs a verb that must succeed; its stdout.
+fn verb(words: &str, folder: &Path) -> String {
+    let arguments = words.split_whitespace().map(|word| word.replace("DIR", folder.to_str().unwrap()));
+    let output = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_evolved_space_is_searched_in_all_ways_and_exported() {
+    let folder = TempDir::new().unwrap();
+    let found = evolved_on_own_table(folder.path());
+    let code = found["spaces"][0]["code"].as_str().unwrap();
+    // Float phase, learned clips, distillation, both parts of the friendliness term.
+    let search = format!(
+        "search --space DIR/evolved/tinyw-{code}.ron --evaluations 6 --population 4 --batch 500 --validation 100 --calibration 64 \
+         --epochs 2 --float-epochs 1 --learned-ranges --distil --threads 2 -q --out DIR/run"
+    );
+    verb(
+        &format!("{search} --friendliness 0.5 --friendly-form both --objective latency_ms --target {TABLE}"),
+        folder.path(),
+    );
+    let bonuses = std::fs::read_to_string(folder.path().join("run/state/friendliness.csv")).unwrap();
     assert!(bonuses.starts_with("id,bonus\n0,") && bonuses.lines().count() > 6, "{bonuses}");
-    let net = folder.path().join("net.ron");
-    let exported = Command::new(env!("CARGO_BIN_EXE_bitfront"))
-        .args(["export", run.to_str().unwrap(), "--pick", "knee", "--to", "ron", "-q", "--out"])
-        .arg(&net)
-        .output()
-        .unwrap();
-    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
-    assert!(String::from_utf8_lossy(&exported.stdout).contains("verified: yes"));
-    let done = search(&["--force", "--algorithm", "evolution"]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(verb("export DIR/run --pick knee --to ron -q --out DIR/net.ron", folder.path()).contains("verified: yes"));
+    verb(&format!("{search} --force --algorithm evolution"), folder.path());
 }

@@ -138,7 +138,7 @@ impl History {
         if bonus.abs() > 0.0 {
             self.bonuses.insert(id, bonus);
             let lines: String = self.bonuses.iter().map(|(id, bonus)| format!("{id},{bonus}\n")).collect();
-            write_atomically(&bonus_file(&self.path), |out| write!(out, "id,bonus\n{lines}"))?;
+            write_atomically(bonus_file(&self.path), |out| write!(out, "id,bonus\n{lines}"))?;
         }
         Ok(())
     }

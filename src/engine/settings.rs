@@ -198,9 +198,7 @@ impl Settings {
         within("--threads", self.threads, 1, MOST_THREADS)?;
         within("--calibration", self.calibration, 2, 10_000_000)?;
         within("--sandwich", self.sandwich, 0, 64)?;
-        if let Some(term) = self.friendliness {
-            term.check(self.target.is_some())?;
-        }
+        self.friendliness.iter().try_for_each(|term| term.check(self.target.is_some()))?;
         let why = "no latency is known without a table; --target DIR names one (`bitfront profile` makes it)";
         let limited = self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs);
         for (option, wanted) in [("--constraint", limited), ("--objective", self.objective == Metric::LatencyMs)] {

@@ -121,7 +121,7 @@ mod tests {
         let mut trainer = Trainer::new(weights, config, 2);
         let x = Tensor::randn([4, 1, 28, 28], (Kind::Float, Device::Cpu));
         let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
-        let mut answers = |trainer: &mut Trainer| {
+        let answers = |trainer: &mut Trainer| {
             networks.each_ref().map(|network| trainer.answered(network, (&x, &y), false).unwrap().1)
         };
         let [narrow, wide] = answers(&mut trainer);

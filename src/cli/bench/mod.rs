@@ -2,6 +2,7 @@
 
 mod demo;
 mod evolve_space;
+mod friendliness;
 mod jetfire;
 mod joint;
 mod latency;
@@ -40,6 +41,11 @@ pub enum BenchCommand {
     /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
     #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
     Fliqs(one_shot::FliqsArgs),
+    /// The quantization-friendliness term of a search, on and off, at few evaluations
+    #[command(
+        after_help = "Example:\n  bitfront bench friendliness --seeds 3 --evaluations 32 --write results/friendliness.md"
+    )]
+    Friendliness(friendliness::FriendlinessArgs),
     /// Training in INT8 blocks (Jetfire) against float32: accuracy, and memory kept for the backward pass
     #[command(after_help = "Example:\n  bitfront bench jetfire --seeds 3 --epochs 5 --write results/jetfire.md")]
     Jetfire(jetfire::JetfireArgs),
@@ -90,6 +96,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Search(options) => search::run(options, common.json),
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Friendliness(options) => friendliness::run(options, common),
         BenchCommand::Jetfire(options) => jetfire::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),

@@ -28,7 +28,7 @@ pub(super) fn write(found: &Found, folder: &Path) -> Result<Option<PathBuf>> {
         }
         text.push('\n');
     }
-    write_atomically(&folder.join("spaces.csv"), |out| out.write_all(text.as_bytes()))?;
+    write_atomically(folder.join("spaces.csv"), |out| out.write_all(text.as_bytes()))?;
     let (Some((best, _)), Some(resolution)) = (found.spaces.first(), found.space.resolutions.first()) else {
         return Ok(None);
     };

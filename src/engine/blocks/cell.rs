@@ -54,5 +54,5 @@ pub(super) fn write_cell(
         let latency_ms = stage_ms(target, &stage, place.stage + 1, input)?;
         text += &block_row(&stage, input, Measured { loss: loss as f32, latency_ms: latency_ms as f32 })?;
     }
-    write_atomically(&cell_file(folder, place, window), |out| out.write_all(text.as_bytes()))
+    write_atomically(cell_file(folder, place, window), |out| out.write_all(text.as_bytes()))
 }

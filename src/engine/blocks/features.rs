@@ -40,7 +40,7 @@ impl TeacherImages {
         let all = images.training.indices();
         let count = settings.images.min(all.len());
         let places: Vec<usize> = (0..count).map(|at| all[at * all.len() / count]).collect();
-        let learning = places.chunks(BATCH).map(|part| Ok(images.training.whole(part, None)?));
+        let learning = places.chunks(BATCH).map(|part| images.training.whole(part, None));
         let learning: Vec<(Tensor, Tensor)> = learning.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         let mut judging = Vec::new();
         for batch in images.judging.validation() {
@@ -87,5 +87,5 @@ pub(super) fn stage_layers(network: &Network, stage: usize) -> Range<usize> {
     let own = |index: &usize| network.layers[*index].name.starts_with(&format!("stage{stage}."));
     let mut places = (0..network.layers.len()).filter(own);
     let first = places.next().unwrap_or(0);
-    first..places.last().unwrap_or(first) + 1
+    first..places.next_back().unwrap_or(first) + 1
 }

@@ -95,7 +95,7 @@ pub fn make_blocks(
     }
     space.resolutions.iter_mut().for_each(|resolution| resolution.ends_ms = Some(ends));
     let text = ron_text::text(&space)?;
-    write_atomically(&folder.table().join("space.ron"), |out| out.write_all(text.as_bytes()))?;
+    write_atomically(folder.table().join("space.ron"), |out| out.write_all(text.as_bytes()))?;
     Ok(reached)
 }
 
