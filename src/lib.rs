@@ -12,7 +12,7 @@
 //! | 2 | [`network`] |
 //! | 3 | [`space`] |
 //! | 4 | [`cost`], [`data`], [`quant`], [`stored`] |
-//! | 5 | [`layers`], [`onnx`], [`search`] |
+//! | 5 | [`layers`], [`onnx`], [`optim`], [`search`] |
 //! | 6 | [`models`], [`profile`] |
 //! | 7 | [`ptq`], [`train`] |
 //! | 8 | [`engine`], [`export`], [`report`] |
@@ -34,6 +34,7 @@ pub mod layers;
 pub mod models;
 pub mod network;
 pub mod onnx;
+pub mod optim;
 pub mod pareto;
 pub mod profile;
 pub mod progress;

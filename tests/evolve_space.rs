@@ -152,3 +152,92 @@ fn hyperspaces_and_networks_are_counted_without_a_table() {
         serde_json::from_str(&out(&["--space", "onnxw", "--network", code, "--json"])).unwrap();
     assert_eq!(network["macs"].as_u64(), Some(163_479_488));
 }
+
+/// The small hyperspace cut down: two stages, two block types.
+fn tiny_hyperspace(folder: &Path) -> String {
+    let text = "(name: \"tinyw\", resolutions: [(side: 28)], channels: 1, classes: 10,
+        stem: (widths: [8], stride: 2, act: Relu),
+        first: (block: (kind: ResNet, act: Relu, kernels: [3], expansions: [0.5]), widths: [8], depths: (1, 1), stride: 1, projects: true),
+        blocks: [
+            (kind: MBv2, act: Relu6, kernels: [3, 5], expansions: [3, 6]),
+            (kind: ResNet, act: Relu, kernels: [3], expansions: [0.5, 1]),
+        ],
+        stages: [
+            (widths: [8, 16, 24], window: 2, depths: (1, 2), stride: 2),
+            (widths: [16, 24], window: 1, depths: (1, 1), stride: 1),
+        ],
+        head: (expand: 32, mix: 32, act: HardSwish))";
+    let file = folder.join("tinyw.ron");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/latency_tables/epyc-avx2");
+
+/// The options that make a small table of blocks in a folder and evolve the tiny hyperspace on it.
+fn own_table(folder: &Path, rows: &str) -> Vec<String> {
+    let (space, place) = (tiny_hyperspace(folder), folder.join("evolved"));
+    let sizes = "--budget-ms 0.06 --budget-ms 0.2 --teacher-epochs 1 --block-steps 3 --block-seeds 2 --block-images 64 \
+                 --judging 16 --validation 64 --samples 500 --batch 50 --top 5 --evaluations 12 --population 8 --sample 4 \
+                 --threads 2 --json --rows";
+    let given = ["--space", &space, "--target", TABLE, "--out", place.to_str().unwrap()];
+    given.into_iter().chain(sizes.split_whitespace()).chain([rows]).map(str::to_owned).collect()
+}
+
+/// Evolves the tiny hyperspace on a table of its own.
+fn evolved_on_own_table(folder: &Path) -> serde_json::Value {
+    let arguments = own_table(folder, "3");
+    serde_json::from_str(&out(&arguments.iter().map(String::as_str).collect::<Vec<_>>())).unwrap()
+}
+
+#[test]
+fn a_table_of_ones_own_blocks_is_made_once() {
+    let folder = TempDir::new().unwrap();
+    let found = evolved_on_own_table(folder.path());
+    let place = folder.path().join("evolved");
+    // Two stages, two types, two windows: eight files of three rows, and their multiplications are ours.
+    let table = place.join("table");
+    assert_eq!(out(&["--lut", table.to_str().unwrap(), "--verify", "--json"]), "{\"equal\":24,\"rows\":24}\n");
+    let trained = std::fs::read_to_string(place.join("blocks.csv")).unwrap();
+    assert_eq!(trained.lines().count(), 1 + 2 * 2 * 2, "{trained}");
+    assert!(std::fs::read_to_string(place.join("spaces.csv")).unwrap().starts_with("space,score,loss_at_0.06_ms"));
+    // What is there is not made again; a lost file alone is, and comes out the same.
+    let lost = table.join("stage2_1_0.csv");
+    let (rows, teacher) = (std::fs::read(&lost).unwrap(), place.join("teacher").join("supernet.safetensors"));
+    let before = std::fs::metadata(&teacher).unwrap().modified().unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let again = evolved_on_own_table(folder.path());
+    assert_eq!((&again["spaces"], std::fs::read(&lost).unwrap()), (&found["spaces"], rows));
+    assert_eq!(std::fs::metadata(&teacher).unwrap().modified().unwrap(), before);
+    let other = own_table(folder.path(), "4");
+    let (exit, message) = refused(&other.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(exit == Some(2) && message.contains("blocks of other settings"), "{exit:?} {message}");
+}
+
+/// Runs a verb that must succeed; its stdout.
+fn verb(words: &str, folder: &Path) -> String {
+    let arguments = words.split_whitespace().map(|word| word.replace("DIR", folder.to_str().unwrap()));
+    let output = Command::new(env!("CARGO_BIN_EXE_bitfront")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_evolved_space_is_searched_in_all_ways_and_exported() {
+    let folder = TempDir::new().unwrap();
+    let found = evolved_on_own_table(folder.path());
+    let code = found["spaces"][0]["code"].as_str().unwrap();
+    // Float phase, learned clips, distillation, both parts of the friendliness term.
+    let search = format!(
+        "search --space DIR/evolved/tinyw-{code}.ron --evaluations 6 --population 4 --batch 500 --validation 100 --calibration 64 \
+         --epochs 2 --float-epochs 1 --learned-ranges --distil --threads 2 -q --out DIR/run"
+    );
+    verb(
+        &format!("{search} --friendliness 0.5 --friendly-form both --objective latency_ms --target {TABLE}"),
+        folder.path(),
+    );
+    let bonuses = std::fs::read_to_string(folder.path().join("run/state/friendliness.csv")).unwrap();
+    assert!(bonuses.starts_with("id,bonus\n0,") && bonuses.lines().count() > 6, "{bonuses}");
+    assert!(verb("export DIR/run --pick knee --to ron -q --out DIR/net.ron", folder.path()).contains("verified: yes"));
+    verb(&format!("{search} --force --algorithm evolution"), folder.path());
+}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Every top-level module and its floor (`src/lib.rs` explains them). A module may use lower floors only; `error` lies
 /// below all of them.
-const FLOORS: [(&str, u8); 28] = [
+const FLOORS: [(&str, u8); 29] = [
     ("atomic", 0),
     ("error", 0),
     ("genome", 0),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 28] = [
     ("stored", 4),
     ("layers", 5),
     ("onnx", 5),
+    ("optim", 5),
     ("search", 5),
     ("models", 6),
     ("profile", 6),
@@ -39,7 +40,7 @@ const FLOORS: [(&str, u8); 28] = [
 ];
 
 /// Modules that may use tch; `cli` asks it for the version and the devices (`doctor`).
-const WITH_TCH: [&str; 9] = ["cli", "data", "engine", "export", "layers", "models", "ptq", "quant", "train"];
+const WITH_TCH: [&str; 10] = ["cli", "data", "engine", "export", "layers", "models", "optim", "ptq", "quant", "train"];
 
 /// The one file with `unsafe`: the fake-quantization kernel rewrites a tensor's memory.
 const UNSAFE_FILE: &str = "quant/kernel.rs";

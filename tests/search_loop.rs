@@ -52,7 +52,13 @@ impl Layers {
         let lost: f64 = genome.0.iter().zip(&SENSITIVITY).map(error).sum();
         let bits: f64 = genome.0.iter().map(|&option| 2.0 + 2.0 * f64::from(option)).sum();
         // More than 40 bits in all break a limit.
-        Outcome { top1: 95.0 - lost, loss: None, costs: vec![bits], violation: (bits / 40.0 - 1.0).max(0.0) }
+        Outcome {
+            top1: 95.0 - lost,
+            loss: None,
+            costs: vec![bits],
+            violation: (bits / 40.0 - 1.0).max(0.0),
+            bonus: 0.0,
+        }
     }
 }
 

@@ -92,11 +92,11 @@ impl Verb {
     /// Whether the verb writes what `--out` names, and whether it draws random numbers under `--seed`.
     fn takes(&self) -> (bool, bool) {
         match self {
-            Self::Search(_) | Self::Train(_) | Self::Refine(_) => (true, true),
+            Self::Search(_) | Self::Train(_) | Self::Refine(_) | Self::EvolveSpace(_) => (true, true),
             Self::Profile(_) => (true, false),
             Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
-            Self::Eval(_) | Self::EvolveSpace(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
+            Self::Eval(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
             Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
         }
     }

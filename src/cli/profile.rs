@@ -22,6 +22,7 @@ use crate::profile::{combined, emit, fitted, kernel_time, kernels_of, network_ms
 use crate::progress::Progress;
 use crate::ron_text;
 use crate::search::{Clock, WallClock};
+use crate::space::Hyperspace;
 use crate::space::Space;
 use crate::space::SpaceFile;
 use crate::stats::median;
@@ -34,7 +35,7 @@ use crate::stats::median;
   bitfront profile --space search_spaces/resnet8_fashion.ron --emit kernels/    then on the other device: python run.py > times.csv
   bitfront profile --collect times.csv --name 'Pixel 4' --runtime 'onnxruntime 1.31.0' --out latency_tables/pixel4")]
 pub struct ProfileArgs {
-    /// Search spaces whose kernels are measured
+    /// Search spaces, or hyperspaces, whose kernels are measured
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "collect")]
     pub space: Vec<PathBuf>,
     /// Write the kernels' models and a runner for another device, and measure nothing
@@ -77,7 +78,7 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
     if common.threads.is_some_and(|threads| threads != 1) {
         return Err(Error::bad_value("--threads", common.thread_count()?, "kernels are timed on one thread"));
     }
-    let spaces = args.space.iter().map(|path| Space::new(SpaceFile::load(path)?)).collect::<Result<Vec<Space>>>()?;
+    let spaces = args.space.iter().map(|path| spaces_of(path)).collect::<Result<Vec<_>>>()?.concat();
     let device = described(args, "onnxruntime");
     let kernels = kernels_of(&spaces, &device, args.most)?;
     let session = common.session(1, None)?;
@@ -107,6 +108,13 @@ pub fn run(args: &ProfileArgs, common: &Common) -> Result<()> {
         return print(&format!("{} kernels in {}; {how}", kernels.measured.len(), folder.display()));
     }
     pinned(|| measure(args, common, &session, &spaces, &kernels))?
+}
+
+/// The search space of a file; of a hyperspace the uniform spaces on its smallest images, which have all its blocks.
+fn spaces_of(path: &Path) -> Result<Vec<Space>> {
+    let Ok(hyperspace) = Hyperspace::load(path) else { return Ok(vec![Space::new(SpaceFile::load(path)?)?]) };
+    let side = hyperspace.resolutions[0].side;
+    hyperspace.uniform().iter().map(|code| Space::new(hyperspace.space_file(code, side)?)).collect()
 }
 
 /// What a table says of its device, before anything is fitted.

@@ -11,6 +11,8 @@ use crate::cost::Metric;
 use crate::data::DataSource;
 use crate::data::Holdout;
 use crate::engine::Algorithm;
+use crate::engine::Friendliness;
+use crate::engine::FriendlyForm;
 use crate::engine::Mode;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
@@ -60,7 +62,7 @@ pub struct SearchArgs {
     /// supernet trains shared weights; ptq quantizes the trained network of --weights
     #[arg(long, default_value = "supernet")]
     pub mode: Mode,
-    /// How to search: nsga2, random or fliqs
+    /// How to search: nsga2, random, evolution (the best within the limits) or fliqs
     #[arg(long, default_value = "nsga2")]
     pub algorithm: Algorithm,
     /// fliqs: target costs as shares of the int8 cost, one training each [default: 0.35,0.5,0.75]
@@ -109,6 +111,16 @@ pub struct SearchArgs {
     /// [default: 256; ptq: 1024]
     #[arg(long, value_name = "N")]
     pub calibration: Option<usize>,
+    /// nsga2, random and evolution: the largest network learns from the labels, the smaller ones from its answers
+    #[arg(long)]
+    pub distil: bool,
+    /// nsga2 and evolution: points of top-1 that a clean bit of the logits, or a doubling of speed over float32, is worth
+    /// while candidates are compared [default: none]
+    #[arg(long, value_name = "POINTS")]
+    pub friendliness: Option<f64>,
+    /// What --friendliness counts: noise, speedup (needs --target) or both
+    #[arg(long, value_name = "FORM", default_value = "noise", requires = "friendliness")]
+    pub friendly_form: FriendlyForm,
     /// How to train.
     #[command(flatten)]
     pub training: TrainingArgs,
@@ -126,6 +138,9 @@ pub struct TrainingArgs {
     /// Learn the clips of activations (LSQ) instead of recording their ranges
     #[arg(long)]
     pub learned_ranges: bool,
+    /// Of --epochs, those in float32 that come first; a lower learning rate follows
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub float_epochs: usize,
     /// Highest learning rate [default: 0.2; for transformers and mobile networks 0.05]
     #[arg(long)]
     pub lr: Option<f64>,
@@ -139,6 +154,7 @@ impl TrainingArgs {
             batch: self.batch,
             lr: self.lr.unwrap_or(TrainConfig::usual_rate(model)),
             learned_ranges: self.learned_ranges,
+            float_epochs: self.float_epochs,
             ..TrainConfig::default()
         }
     }
@@ -220,15 +236,19 @@ fn named(error: Error, folder: &RunDirectory) -> Error {
 /// Refuses the options of another algorithm, which would have no effect.
 fn refuse_misplaced(args: &SearchArgs) -> Result<()> {
     let (nsga2, random, fliqs) = (Algorithm::Nsga2, Algorithm::Random, Algorithm::Fliqs);
-    let options: [(&str, bool, &[Algorithm]); 8] = [
+    let evolution = Algorithm::Evolution;
+    let options: [(&str, bool, &[Algorithm]); 11] = [
         ("--targets", args.targets.is_some(), &[fliqs]),
         ("--entropy", args.entropy.is_some(), &[fliqs]),
         ("--beta", args.beta.is_some(), &[fliqs]),
         ("--no-uniform", args.no_uniform, &[fliqs]),
         ("--baseline", args.baseline.is_some(), &[nsga2]),
-        ("--population", args.population.is_some(), &[nsga2]),
-        ("--evaluations", args.evaluations.is_some(), &[nsga2, random]),
-        ("--sandwich", args.sandwich.is_some(), &[nsga2, random]),
+        ("--population", args.population.is_some(), &[nsga2, evolution]),
+        ("--evaluations", args.evaluations.is_some(), &[nsga2, random, evolution]),
+        ("--sandwich", args.sandwich.is_some(), &[nsga2, random, evolution]),
+        ("--distil", args.distil, &[nsga2, random, evolution]),
+        ("--float-epochs", args.training.float_epochs > 0, &[nsga2, random, evolution]),
+        ("--friendliness", args.friendliness.is_some(), &[nsga2, evolution]),
     ];
     match options.iter().find(|(_, given, takers)| *given && !takers.contains(&args.algorithm)) {
         None => Ok(()),
@@ -248,6 +268,8 @@ fn refuse_training(args: &SearchArgs) -> Result<()> {
         ("--batch", own.batch != usual.batch),
         ("--lr", own.lr.is_some()),
         ("--learned-ranges", own.learned_ranges),
+        ("--float-epochs", own.float_epochs > 0),
+        ("--distil", args.distil),
         ("--sandwich", args.sandwich.is_some()),
     ];
     match options.iter().find(|(_, given)| *given) {
@@ -295,7 +317,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         seed: common.root(),
         threads: common.thread_count()?,
         device: common.device.clone(),
-        train: args.training.config(space.model),
+        train: TrainConfig { distil: args.distil, ..args.training.config(space.model) },
         weights: args.weights.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         space,
         data,
@@ -311,6 +333,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         strict: args.strict,
         objective: args.objective,
         constraints: args.constraint.clone(),
+        friendliness: args.friendliness.map(|weight| Friendliness { weight, form: args.friendly_form }),
         targets: args.targets.clone().unwrap_or_else(|| vec![0.35, 0.5, 0.75]),
         train_uniform: !args.no_uniform,
         one_shot: OneShotConfig {

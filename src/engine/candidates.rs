@@ -16,6 +16,7 @@ use crate::search::Record;
 use crate::space::Space;
 use crate::train::evaluate;
 
+use super::Friendliness;
 use super::History;
 use super::JudgingImages;
 use super::Row;
@@ -39,6 +40,8 @@ pub struct Scorer<'a> {
     pub objective: Metric,
     /// Hard limits.
     pub constraints: &'a [Constraint],
+    /// What is added to top-1 in what algorithms see.
+    pub friendliness: Option<Friendliness>,
     /// Advances by one a candidate.
     pub progress: &'a Progress,
 }
@@ -51,17 +54,23 @@ impl Evaluator for Scorer<'_> {
         keep: &mut dyn FnMut(Outcome) -> Result<()>,
     ) -> Result<()> {
         let (space, pricing) = (self.space, self.pricing);
-        let (objective, constraints) = (self.objective, self.constraints);
+        let (objective, constraints, friendliness) = (self.objective, self.constraints, self.friendliness);
         let worker = || (self.trained.shallow_clone(), self.images.shallow_clone());
         let work = |(trained, images): &(Trained, JudgingImages), genome: &Genome| -> Result<Outcome> {
             let network = space.network(&genome.0);
-            let score = evaluate(&trained.ready(&network, images), images.validation())?;
+            let ready = trained.ready(&network, images);
+            let score = evaluate(&ready, images.validation())?;
             let costs = pricing.costs(&network);
+            let bonus = match friendliness {
+                Some(term) => term.points(&network, &ready, (trained, images), pricing)?,
+                None => 0.0,
+            };
             Ok(Outcome {
                 top1: score.top1,
                 loss: Some(score.loss),
                 costs: vec![objective.of(&costs).unwrap_or_default()],
                 violation: violation(constraints, &costs),
+                bonus,
             })
         };
         in_order(self.threads, genomes, worker, work, go_on, |outcome| {
@@ -111,19 +120,20 @@ impl Journal for RowJournal<'_> {
             genome: record.genome.clone(),
             ..Row::default()
         };
+        self.history.remember_bonus(row.id, record.outcome.bonus)?;
         self.history.append(row.with_costs(&costs))
     }
 }
 
 /// The rows of one status as the search loop's records, for replay.
 pub fn records(
-    rows: &[Row],
+    history: &History,
     status: Status,
     (space, pricing): (&Space, &Pricing),
     objective: Metric,
     constraints: &[Constraint],
 ) -> Vec<Record> {
-    let rows: Vec<&Row> = rows.iter().filter(|row| row.status == status).collect();
+    let rows: Vec<&Row> = history.rows.iter().filter(|row| row.status == status).collect();
     let offset = rows.first().map_or(0, |row| row.id);
     let record = |row: &&Row| {
         let costs = pricing.costs(&space.network(&row.genome.0));
@@ -137,6 +147,7 @@ pub fn records(
                 loss: row.loss,
                 costs: vec![objective.of(&costs).unwrap_or_default()],
                 violation: violation(constraints, &costs),
+                bonus: history.bonus(row.id),
             },
         }
     };

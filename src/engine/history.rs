@@ -1,11 +1,13 @@
 //! `history.csv`, one row a candidate, appended as candidates are evaluated; and `pareto.csv`, its tested candidates.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic::write_atomically;
 use crate::cost::Costs;
 use crate::error::{Error, Result};
 use crate::genome::Genome;
@@ -80,6 +82,20 @@ impl Row {
     }
 }
 
+/// The file of what is added to candidates' top-1, beside a history.
+fn bonus_file(history: &Path) -> PathBuf {
+    history.with_file_name("state").join("friendliness.csv")
+}
+
+fn read_bonuses(path: &Path) -> Result<BTreeMap<usize, f64>> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(BTreeMap::new()) };
+    let row = |(at, line): (usize, &str)| {
+        let read = line.split_once(',').and_then(|(id, bonus)| Some((id.parse().ok()?, bonus.parse().ok()?)));
+        read.ok_or_else(|| Error::bad_file(path, format!("line {}: expected id,bonus", at + 1)))
+    };
+    text.lines().enumerate().skip(1).map(row).collect()
+}
+
 /// The file, open for appending.
 #[derive(Debug)]
 pub struct History {
@@ -87,6 +103,8 @@ pub struct History {
     file: File,
     /// The rows in the file.
     pub rows: Vec<Row>,
+    /// What was added to the top-1 of candidates, where something was.
+    bonuses: BTreeMap<usize, f64>,
 }
 
 impl History {
@@ -103,7 +121,26 @@ impl History {
         file.set_len(complete as u64).map_err(io)?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
         let rows = read_rows(path, &text[..complete])?;
-        Ok(Self { path: path.to_path_buf(), file, rows })
+        let bonuses = read_bonuses(&bonus_file(path))?;
+        Ok(Self { path: path.to_path_buf(), file, rows, bonuses })
+    }
+
+    /// What was added to a candidate's top-1 while it was searched.
+    pub fn bonus(&self, id: usize) -> f64 {
+        self.bonuses.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Keeps what is added to a candidate's top-1, for a resumed run; nothing where it is 0.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remember_bonus(&mut self, id: usize, bonus: f64) -> Result<()> {
+        if bonus.abs() > 0.0 {
+            self.bonuses.insert(id, bonus);
+            let lines: String = self.bonuses.iter().map(|(id, bonus)| format!("{id},{bonus}\n")).collect();
+            write_atomically(bonus_file(&self.path), |out| write!(out, "id,bonus\n{lines}"))?;
+        }
+        Ok(())
     }
 
     /// Appends a row, in one write.

@@ -1,9 +1,11 @@
 //! Where the search meets the weights: a run from its settings to its front, in a folder that can always be resumed.
 
+mod blocks;
 mod budgets;
 mod candidates;
 mod device;
 mod finish;
+mod friendliness;
 mod history;
 mod images;
 mod one_shot;
@@ -22,8 +24,10 @@ mod supernet;
 mod trained;
 mod workers;
 
+pub use blocks::{BlockFolder, BlockSettings, TeacherResult, make_blocks, stage_losses, teacher_model};
 pub use candidates::{RowJournal, Scorer, records, violation};
 pub use finish::{Summary, summary};
+pub use friendliness::{Friendliness, FriendlyForm};
 pub use history::{History, Row, Status, Tested, read_history, read_tested, tested_text};
 pub use images::{JudgingImages, RunImages, calibration_images, labelled_images, test_images};
 pub use pick::{Member, Pick, Picked, member, picked};

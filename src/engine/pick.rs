@@ -114,7 +114,7 @@ pub fn member(folder: &RunDirectory, pick: &Pick, session: &Session) -> Result<M
     let network = space.network(genome);
     let path = match settings.algorithm {
         Algorithm::Fliqs => folder.front_folder().join(format!("{}.safetensors", tested.row.id)),
-        Algorithm::Nsga2 | Algorithm::Random => folder.supernet(),
+        Algorithm::Nsga2 | Algorithm::Random | Algorithm::Evolution => folder.supernet(),
     };
     let file = crate::checkpoint::read(&path)?;
     let weights = supernet::read(&space.largest_networks(), &file.arrays, session.device)?;

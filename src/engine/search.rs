@@ -39,6 +39,8 @@ use crate::genome::Genome;
 use crate::models::Weights;
 use crate::progress::Progress;
 use crate::search;
+use crate::search::Evolution;
+use crate::search::Goal;
 use crate::search::Nsga2;
 use crate::search::RandomSearch;
 use crate::search::Run;
@@ -203,6 +205,7 @@ fn shared_weights(
         from: settings.weights.as_deref(),
     };
     let (mut trainer, _) = begin(training, &networks, &settings.training(), images.training.steps(), session)?;
+    trainer.clip_bits = clip_bits(space);
     let mut regime = Sandwich::new(space, settings.sandwich, seed.child("sandwich"));
     if train(training, &mut trainer, &mut regime, images, session)? == Ended::Stopped {
         session.say(&format!(
@@ -216,6 +219,13 @@ fn shared_weights(
         &[("format".to_owned(), "pt".to_owned()), ("model".to_owned(), networks[0].model.clone())].into(),
     )?;
     Ok(trainer.weights)
+}
+
+/// Bits of the integer whose clip learned clips start from: 8 where nothing is narrower, else 4, the middle of the formats.
+fn clip_bits(space: &Space) -> u8 {
+    let narrowest = space.network(&space.narrowest().0);
+    let bits = narrowest.layers.iter().filter_map(|layer| layer.weight).map(|spec| spec.format.bits()).min();
+    if bits.is_some_and(|bits| bits >= 8) { 8 } else { 4 }
 }
 
 /// What the phases of a search share.
@@ -239,6 +249,7 @@ impl Work<'_> {
             pricing: self.pricing,
             objective: self.settings.objective,
             constraints: &self.settings.constraints,
+            friendliness: self.settings.friendliness,
             progress,
         }
     }
@@ -260,6 +271,10 @@ impl Work<'_> {
         let choices = self.space.genome_choices()?;
         let mut algorithm: Box<dyn search::Algorithm> = match self.settings.algorithm {
             Algorithm::Random => Box::new(RandomSearch::new(choices)),
+            Algorithm::Evolution => {
+                let population = self.settings.population;
+                Box::new(Evolution::new(choices, Goal::default(), population, population.div_ceil(4))?)
+            }
             Algorithm::Nsga2 | Algorithm::Fliqs => {
                 let first = self.uniform_genomes().into_iter().chain(self.smallest_uniform_genomes());
                 let first = planned.into_iter().chain(first).chain(self.limits.fastest());
@@ -288,8 +303,7 @@ impl Work<'_> {
         evaluations: usize,
     ) -> Result<StopReason> {
         let settings = self.settings;
-        let recorded =
-            records(&history.rows, status, (self.space, self.pricing), settings.objective, &settings.constraints);
+        let recorded = records(history, status, (self.space, self.pricing), settings.objective, &settings.constraints);
         let offset = history.rows.iter().find(|row| row.status == status).map_or(history.rows.len(), |row| row.id);
         let progress = Progress::new(label, (evaluations.saturating_sub(recorded.len())) as u64, self.session.quiet);
         let mut evaluator = self.evaluator(&progress);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Friendliness;
 use crate::cost::Constraint;
 use crate::cost::Metric;
 use crate::data::DataSource;
@@ -25,13 +26,19 @@ pub enum Algorithm {
     Nsga2,
     /// One supernet, then random candidates.
     Random,
+    /// One supernet, then aging evolution of the most accurate network within the limits.
+    Evolution,
     /// FLIQS: formats and weights in one training run for each target cost.
     Fliqs,
 }
 
 /// The algorithms by name.
-const ALGORITHMS: [(Algorithm, &str); 3] =
-    [(Algorithm::Nsga2, "nsga2"), (Algorithm::Random, "random"), (Algorithm::Fliqs, "fliqs")];
+const ALGORITHMS: [(Algorithm, &str); 4] = [
+    (Algorithm::Nsga2, "nsga2"),
+    (Algorithm::Random, "random"),
+    (Algorithm::Evolution, "evolution"),
+    (Algorithm::Fliqs, "fliqs"),
+];
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,6 +140,9 @@ pub struct Settings {
     pub objective: Metric,
     /// Hard limits.
     pub constraints: Vec<Constraint>,
+    /// What quantization-friendliness adds to a candidate's top-1 while it is searched, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub friendliness: Option<Friendliness>,
     /// FLIQS: target costs as shares of the uniform 8-bit cost.
     pub targets: Vec<f64>,
     /// FLIQS: whether each uniform format is trained too, to compare with.
@@ -188,6 +198,7 @@ impl Settings {
         within("--threads", self.threads, 1, MOST_THREADS)?;
         within("--calibration", self.calibration, 2, 10_000_000)?;
         within("--sandwich", self.sandwich, 0, 64)?;
+        self.friendliness.iter().try_for_each(|term| term.check(self.target.is_some()))?;
         let why = "no latency is known without a table; --target DIR names one (`bitfront profile` makes it)";
         let limited = self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs);
         for (option, wanted) in [("--constraint", limited), ("--objective", self.objective == Metric::LatencyMs)] {

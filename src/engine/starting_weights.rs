@@ -30,7 +30,7 @@ impl StartingWeights {
     /// The file cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
         let run = Settings::load(&path.join("run.ron"));
-        let shared = run.is_ok_and(|settings| settings.space.elastic.is_some());
+        let shared = run.is_ok_and(|settings| settings.space.elastic.is_some() || settings.space.staged.is_some());
         let path = if path.is_dir() { path.join("supernet.safetensors") } else { path.to_owned() };
         Ok(Self { file: crate::checkpoint::read(&path)?, path, shared })
     }

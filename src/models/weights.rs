@@ -152,9 +152,9 @@ impl Weights {
         self.tensors.get(&format!("{CLIP}{tensor}"))
     }
 
-    /// Makes the clip of every quantization point a trained parameter, from the ranges recorded so far: the clip of a
-    /// 4-bit integer, the middle of the formats.
-    pub fn learn_clips(&mut self, network: &Network) {
+    /// Makes the clip of every quantization point a trained parameter, from the ranges recorded so far: the clip that suits an
+    /// integer of this many bits, as 4, the middle of many formats.
+    pub fn learn_clips(&mut self, network: &Network, bits: u8) {
         let layers = network.layers.iter().filter_map(|layer| Some((layer.name.as_str(), layer.point.as_ref()?)));
         let layers = layers.filter(|(_, point)| !point.is_by_token());
         for (tensor, point) in layers.chain([("input", &network.input_point)]) {
@@ -164,7 +164,7 @@ impl Weights {
             let clip = self
                 .ranges
                 .get(tensor)
-                .clip(if point.nonnegative { Format::Uint(4) } else { Format::Int(4) }, point.nonnegative);
+                .clip(if point.nonnegative { Format::Uint(bits) } else { Format::Int(bits) }, point.nonnegative);
             let clip = Tensor::from_slice(&[clip]).to_device(self.device).set_requires_grad(true);
             self.tensors.entry(format!("{CLIP}{tensor}")).or_insert(clip);
         }

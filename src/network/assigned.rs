@@ -21,6 +21,23 @@ impl Network {
         self.weighted().into_iter().map(specs).unzip()
     }
 
+    /// The same network with every format float32.
+    #[must_use]
+    pub fn in_float(&self) -> Self {
+        let mut network = self.clone();
+        let float = vec![QuantSpec::per_tensor(Format::Float32); self.weighted().len()];
+        network.assign(&float, &float);
+        network
+    }
+
+    /// The same network with this format everywhere, a scale a channel of weights.
+    #[must_use]
+    pub fn uniform(&self, format: Format) -> Self {
+        let (mut network, count) = (self.clone(), self.weighted().len());
+        network.assign(&vec![QuantSpec::per_channel(format); count], &vec![QuantSpec::per_tensor(format); count]);
+        network
+    }
+
     /// The points whose format the layer at this index decides.
     pub fn decided(&self, index: usize) -> impl Iterator<Item = &Point> {
         let points = self.layers.iter().filter_map(|layer| layer.point.as_ref());

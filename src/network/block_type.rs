@@ -55,7 +55,8 @@ impl BlockType {
 }
 
 /// One block of a stage.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Block {
     /// What it is made of.
     pub kind: BlockType,
@@ -64,6 +65,7 @@ pub struct Block {
     /// Side of its depthwise or full convolutions, odd.
     pub kernel: usize,
     /// Factor on channels inside; `None` for blocks without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expansion: Option<f64>,
     /// Output channels.
     pub width: usize,
@@ -74,9 +76,10 @@ pub struct Block {
 }
 
 /// Appends a block under the parameter prefix `{name}.{type}`, so that the types of one place have weights of their own.
-pub(super) fn append(graph: &mut Graph, name: &str, block: &Block, from: Source) -> Source {
+/// `always` puts the shortcut through a convolution where the shape stays too.
+pub(super) fn append(graph: &mut Graph, name: &str, block: &Block, always: bool, from: Source) -> Source {
     let name = format!("{name}.{}", block.kind.name().to_lowercase());
-    let mut builder = Builder { graph, name, block, from };
+    let mut builder = Builder { graph, name, block, from, always };
     match block.kind {
         BlockType::MBv1Dual => builder.dual(),
         BlockType::MBv2 => builder.inverted(false, false),
@@ -119,6 +122,7 @@ struct Builder<'a> {
     name: String,
     block: &'a Block,
     from: Source,
+    always: bool,
 }
 
 impl Builder<'_> {
@@ -214,7 +218,7 @@ impl Builder<'_> {
     /// The sum with the shortcut and the activation behind it.
     fn joined(&mut self, branch: Source, act: Act) -> Source {
         let Block { width, stride, projects, .. } = *self.block;
-        let same = stride == 1 && self.c_in() == width;
+        let same = stride == 1 && self.c_in() == width && !self.always;
         if !same && !projects {
             return branch;
         }

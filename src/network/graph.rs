@@ -179,12 +179,25 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::finish`].
-    pub(super) fn close(mut self, model: String, classes: usize, transform: Transform) -> Result<Network> {
-        let input_point = place_points(&mut self.layers);
-        let network = Network { model, input: self.input, classes, transform, input_point, layers: self.layers };
-        let fits = network.validate();
-        fits.map_err(|what| Error::bad_value("model", &network.model, format!("does not fit its input: {what}")))?;
+    pub(super) fn close(self, model: String, classes: usize, transform: Transform) -> Result<Network> {
+        let network = self.network(model, classes, transform);
+        unfit(&network, network.validate())?;
         Ok(network)
+    }
+
+    /// The same for a part of a network that gives a map of `channels`.
+    ///
+    /// # Errors
+    /// As [`Graph::finish`].
+    pub(super) fn close_part(self, model: String, channels: usize, transform: Transform) -> Result<Network> {
+        let network = self.network(model, channels, transform);
+        unfit(&network, network.validate_part())?;
+        Ok(network)
+    }
+
+    fn network(mut self, model: String, classes: usize, transform: Transform) -> Network {
+        let input_point = place_points(&mut self.layers);
+        Network { model, input: self.input, classes, transform, input_point, layers: self.layers }
     }
 
     /// The layers so far, without quantization points.
@@ -215,4 +228,9 @@ impl Graph {
         self.layers.push(layer);
         Source::Layer(self.layers.len() - 1)
     }
+}
+
+/// What does not fit as an error of the model.
+fn unfit(network: &Network, fits: std::result::Result<(), String>) -> Result<()> {
+    fits.map_err(|what| Error::bad_value("model", &network.model, format!("does not fit its input: {what}")))
 }

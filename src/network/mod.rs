@@ -31,5 +31,5 @@ pub use model::{ModelName, ModelSpec, ShortcutKind, VitSize, build};
 pub use operators::{BlockKind, Operators, Stage};
 pub(crate) use operators::{check_expansion, check_kernel, check_width};
 pub use spec::{Act, Conv, LAYER_NORM_EPSILON, LayerSpec, Network, Op, Point, Shape, Source, TORCH_EPSILON};
-pub use staged::{StagedSpec, build_staged, stage_layers};
+pub use staged::{LoneStage, STAGE_ENDS, StagedModel, StagedSpec, build_staged, stage_between, stage_layers};
 pub use transform::{Interpolation, Transform};

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::error::Result;
 
 use super::inverted_residual::divisible;
-use super::{Interpolation, LowRank, Network, Operators, Shape, Stage, Transform};
-use super::{efficientnet_lite, mobilenet_v2, resnet, small_resnet, vit};
+use super::{Interpolation, LowRank, Network, Operators, Shape, Stage, StagedModel, Transform};
+use super::{efficientnet_lite, mobilenet_v2, resnet, small_resnet, staged, vit};
 
 /// A model by the name the command line takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +42,8 @@ pub enum ModelName {
         /// Size on the compound scale, 0 to 4.
         scale: usize,
     },
+    /// Stages of blocks as the spec lists them, as evolved spaces have them.
+    Staged,
 }
 
 /// The published sizes of a vision transformer (Touvron et al. 2021, table 1): 12 blocks each.
@@ -56,7 +58,7 @@ pub enum VitSize {
 }
 
 /// Every model with its name.
-const NAMES: [(ModelName, &str); 21] = [
+const NAMES: [(ModelName, &str); 22] = [
     (ModelName::SmallResnet { depth: 8 }, "resnet8"),
     (ModelName::SmallResnet { depth: 20 }, "resnet20"),
     (ModelName::SmallResnet { depth: 32 }, "resnet32"),
@@ -78,12 +80,13 @@ const NAMES: [(ModelName, &str); 21] = [
     (ModelName::EfficientnetLite { scale: 2 }, "efficientnet_lite2"),
     (ModelName::EfficientnetLite { scale: 3 }, "efficientnet_lite3"),
     (ModelName::EfficientnetLite { scale: 4 }, "efficientnet_lite4"),
+    (ModelName::Staged, "staged"),
 ];
 
 impl ModelName {
-    /// Every model.
+    /// Every model with published sizes.
     pub fn all() -> impl Iterator<Item = Self> {
-        NAMES.iter().map(|(model, _)| *model)
+        NAMES.iter().map(|(model, _)| *model).filter(|model| *model != Self::Staged)
     }
 
     /// The name.
@@ -94,7 +97,7 @@ impl ModelName {
     /// Side of the input image and number of classes when nothing is said: CIFAR-10's or ImageNet's.
     fn usual_task(self) -> (usize, usize) {
         match self {
-            Self::SmallResnet { .. } => (32, 10),
+            Self::SmallResnet { .. } | Self::Staged => (32, 10),
             Self::Resnet { .. } | Self::MobilenetV2 | Self::Vit { .. } => (224, 1000),
             Self::EfficientnetLite { scale } => (efficientnet_lite::resolution(scale), 1000),
         }
@@ -171,6 +174,9 @@ pub struct ModelSpec {
     /// Layers with a low-rank correction beside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub low_rank: Vec<LowRank>,
+    /// The parts of a network of stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedModel>,
 }
 
 /// Mean and deviation of pixels in `[0, 1]` by the image's channels: ImageNet's of three, Fashion-MNIST's of one.
@@ -200,6 +206,7 @@ impl ModelSpec {
             depth: None,
             operators: Operators::default(),
             low_rank: Vec::new(),
+            staged: None,
         }
     }
 
@@ -214,8 +221,9 @@ impl ModelSpec {
 
     /// Name of a block of those stages, counted through them all.
     pub fn block_name(&self, number: usize) -> String {
-        match self.model {
-            ModelName::EfficientnetLite { .. } => efficientnet_lite::block(number),
+        match (&self.staged, self.model) {
+            (Some(staged), _) => staged.block_name(number),
+            (None, ModelName::EfficientnetLite { .. }) => efficientnet_lite::block(number),
             _ => mobilenet_v2::block(number),
         }
     }
@@ -257,7 +265,7 @@ impl ModelSpec {
         let fitted = |resize| Transform { resize: Some(resize), crop: Some(input.h), ..plain.clone() };
         match self.model {
             _ if self.is_small() => plain,
-            ModelName::SmallResnet { .. } => plain,
+            ModelName::SmallResnet { .. } | ModelName::Staged => plain,
             // timm: a crop of nine tenths; the weights of ViT itself want pixels between -1 and 1.
             ModelName::Vit { deit, .. } => {
                 let fitted =
@@ -342,6 +350,7 @@ pub fn build(spec: &ModelSpec) -> Result<Network> {
         ModelName::MobilenetV2 => mobilenet_v2::expand(spec),
         ModelName::Vit { size, .. } => vit::expand(spec, size),
         ModelName::EfficientnetLite { scale } => efficientnet_lite::expand(spec, scale),
+        ModelName::Staged => staged::expand(spec),
     };
     spec.low_rank.iter().try_fold(plain?, |network, own| network.corrected(own))
 }

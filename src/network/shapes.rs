@@ -65,6 +65,18 @@ impl Network {
     /// # Errors
     /// The first thing that is wrong, with the layer's name.
     pub fn validate(&self) -> Result<(), String> {
+        self.validate_part()?;
+        match self.layers.last() {
+            Some(last) if last.output == (Shape { c: self.classes, h: 1, w: 1 }) => Ok(()),
+            _ => Err("the last layer does not give one logit a class".to_owned()),
+        }
+    }
+
+    /// The same for a part of a network, whose last layer may give anything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the layer's name.
+    pub(super) fn validate_part(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let fail = |what: &str| Err(format!("{}: {what}", layer.name));
@@ -91,10 +103,7 @@ impl Network {
         if points.into_iter().any(|point| !weighted.contains(&point.decided_by)) {
             return Err("a quantization point is decided by a layer without weights".to_owned());
         }
-        match self.layers.last() {
-            Some(last) if last.output == (Shape { c: self.classes, h: 1, w: 1 }) => Ok(()),
-            _ => Err("the last layer does not give one logit a class".to_owned()),
-        }
+        Ok(())
     }
 }
 

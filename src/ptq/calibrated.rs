@@ -42,7 +42,7 @@ impl Calibrated {
     /// Runs the network in float over `images` (batches of normalised ones) and samples what passes its quantization
     /// points. `network` is the architecture; its formats do not matter.
     pub fn new(network: &Network, weights: &Weights, images: &[&Tensor], clips: Clips) -> Self {
-        let float = Folded::new(&in_float(network), weights, &crate::quant::Ranges::default());
+        let float = Folded::new(&network.in_float(), weights, &crate::quant::Ranges::default());
         Self::of(&float, images, clips)
     }
 
@@ -139,14 +139,6 @@ impl Calibrated {
     pub fn sample(&self, tensor: usize) -> &[f32] {
         &self.samples[tensor]
     }
-}
-
-/// The same network with every format float32.
-pub fn in_float(network: &Network) -> Network {
-    let mut network = network.clone();
-    let float = vec![QuantSpec::per_tensor(Format::Float32); network.weighted().len()];
-    network.assign(&float, &float);
-    network
 }
 
 /// What is kept of the tensors that a float network shows.

@@ -6,13 +6,13 @@
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
-use super::adam::Adam;
 use super::reconstruct::{in_parts, taken};
 use super::{Calibrated, trainable};
 use crate::error::{Error, Result};
 use crate::formats::{Format, Granularity, ScaleKind, round_to_grid};
 use crate::models::{Folded, Step, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
+use crate::optim::Adam;
 use crate::quant;
 use crate::seed::Seed;
 use crate::stored::{StoredLayer, StoredNetwork, StoredWeight};

@@ -2,7 +2,6 @@
 //!
 //! [`Calibrated`] quantizes a float network into any formats; [`reconstruct`] refines what comes out, block by block.
 
-mod adam;
 mod analytic;
 mod calibrated;
 mod clip;
@@ -28,7 +27,7 @@ mod sensitivity;
 mod trainable;
 
 pub use analytic::{analytic_noise, carrier};
-pub use calibrated::{Calibrated, Clips, in_float};
+pub use calibrated::{Calibrated, Clips};
 pub use clip::ClipRule;
 pub use correct::{Correction, corrected};
 pub use curvature::{drawn_labels, fisher_traces};

@@ -9,11 +9,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::adam::Adam;
 use super::{Calibrated, Rounding, SoftWeight, trainable};
 use crate::error::{Error, Result};
 use crate::models::{Folded, Step, blocks, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
+use crate::optim::Adam;
 use crate::quant;
 use crate::seed::Seed;
 use crate::stored::StoredNetwork;

@@ -224,7 +224,7 @@ mod tests {
         let nearest = StoredWeight::quantize(weights.clone(), &[16, 72], None, spec);
         let soft = SoftWeight::new(&weights, &nearest, rounding, Device::Cpu);
         let exact = Tensor::from_slice(&weights).view([16, 72]);
-        let mut adam = crate::ptq::adam::Adam::default();
+        let mut adam = crate::optim::Adam::default();
         adam.add(soft.gate(), 1e-1);
         for at in 0..steps {
             let done = at as f64 / steps as f64;

@@ -183,7 +183,7 @@ mod tests {
             let expected = entropy(&own, &labels) - entropy(&exact, &labels);
             let found = prober.distance(&int2).loss_change;
             assert!((found - expected).abs() < 2e-6 && expected.abs() > 1e-4, "{found} {expected}");
-            assert!(prober.distance(&crate::ptq::in_float(&network)).loss_change.abs() < 1e-9);
+            assert!(prober.distance(&network.in_float()).loss_change.abs() < 1e-9);
         }
     }
 }

@@ -19,12 +19,14 @@ pub struct Outcome {
     pub costs: Vec<f64>,
     /// By how much the hard limits are broken, summed; 0 when feasible.
     pub violation: f64,
+    /// Points that count as top-1 while candidates are compared; usually 0.
+    pub bonus: f64,
 }
 
 impl Outcome {
-    /// The minimised objectives: 100 - top-1, then the costs.
+    /// The minimised objectives: 100 - top-1 - bonus, then the costs.
     pub fn objectives(&self) -> Vec<f64> {
-        std::iter::once(100.0 - self.top1).chain(self.costs.iter().copied()).collect()
+        std::iter::once(100.0 - self.top1 - self.bonus).chain(self.costs.iter().copied()).collect()
     }
 
     /// Refuses what no algorithm could compare: objectives must be finite, the violation finite and not negative.
@@ -32,6 +34,9 @@ impl Outcome {
         let refuse = |what: &str, value: f64| Err(Error::Failed(format!("candidate {genome}: {what} is {value}")));
         if !self.top1.is_finite() {
             return refuse("top1", self.top1);
+        }
+        if !self.bonus.is_finite() {
+            return refuse("the bonus", self.bonus);
         }
         if let Some(&cost) = self.costs.iter().find(|cost| !cost.is_finite()) {
             return refuse("a cost", cost);
@@ -118,7 +123,7 @@ mod tests {
     use super::*;
 
     fn record(id: usize, top1: f64, cost: f64, violation: f64) -> Record {
-        let outcome = Outcome { top1, loss: None, costs: vec![cost], violation };
+        let outcome = Outcome { top1, loss: None, costs: vec![cost], violation, bonus: 0.0 };
         Record { id, generation: 0, parent: None, genome: Genome(vec![id as u8]), outcome }
     }
 
@@ -137,7 +142,7 @@ mod tests {
     #[test]
     fn outcomes_that_cannot_be_compared_are_refused_by_name() {
         let genome = Genome(vec![2, 1]);
-        let good = Outcome { top1: 50.0, loss: Some(f64::NAN), costs: vec![1.0], violation: 0.0 };
+        let good = Outcome { top1: 50.0, loss: Some(f64::NAN), costs: vec![1.0], violation: 0.0, bonus: 0.0 };
         assert!(good.check(&genome).is_ok());
         let text = |outcome: Outcome| outcome.check(&genome).unwrap_err().to_string();
         assert_eq!(text(Outcome { top1: f64::NAN, ..good.clone() }), "candidate 2-1: top1 is NaN");

@@ -214,7 +214,7 @@ mod tests {
             for genome in genomes.iter().take_while(|_| go_on()) {
                 self.evaluated.lock().unwrap().push(genome.clone());
                 let top1 = genome.0.iter().map(|&x| f64::from(x)).sum();
-                keep(Outcome { top1, loss: None, costs: vec![], violation: 0.0 })?;
+                keep(Outcome { top1, loss: None, costs: vec![], violation: 0.0, bonus: 0.0 })?;
             }
             Ok(())
         }

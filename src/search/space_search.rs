@@ -91,7 +91,7 @@ impl Evaluator for Scoring<'_> {
     ) -> Result<()> {
         for genome in genomes.iter().take_while(|_| go_on()) {
             let QtScore { score, .. } = self.scorer.score(genome, 0);
-            keep(Outcome { top1: 0.0, loss: None, costs: vec![-score], violation: 0.0 })?;
+            keep(Outcome { top1: 0.0, loss: None, costs: vec![-score], violation: 0.0, bonus: 0.0 })?;
             (self.scored)();
         }
         Ok(())

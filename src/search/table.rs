@@ -102,7 +102,7 @@ impl Table {
     fn outcome(&self, genome: &Genome) -> Result<Outcome> {
         let network = self.networks.get(genome);
         let network = network.ok_or_else(|| Error::bad_value("genome", genome, "not in the table"))?;
-        Ok(Outcome { top1: network.top1, loss: None, costs: vec![network.flops], violation: 0.0 })
+        Ok(Outcome { top1: network.top1, loss: None, costs: vec![network.flops], violation: 0.0, bonus: 0.0 })
     }
 
     /// (operations, top-1) of every network.

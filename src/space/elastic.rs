@@ -51,16 +51,20 @@ pub enum Knob {
     Depth,
     /// Factor on the output channels of a stage.
     Width,
+    /// Output channels of a block, of a network of stages.
+    BlockWidth,
+    /// Output channels of the stem, of a network of stages.
+    StemWidth,
 }
 
 impl Knob {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Block => "block",
             Self::Kernel => "kernel",
             Self::Expansion => "expansion",
             Self::Depth => "depth",
-            Self::Width => "width",
+            Self::Width | Self::BlockWidth | Self::StemWidth => "width",
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::network::ShortcutKind;
 use crate::ron_text;
 
 use super::Elastic;
-use super::Hyperspace;
+use super::{Hyperspace, StagedSpace};
 
 /// The demo space's text, part of the program so that `bitfront search` needs no file.
 const DEMO: &str = include_str!("../../search_spaces/resnet8_fashion.ron");
@@ -86,6 +86,9 @@ pub struct SpaceFile {
     /// Operators to choose beside the formats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elastic: Option<Elastic>,
+    /// Stages of blocks to choose sizes of, as an evolved space has them; the model is `staged`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedSpace>,
     /// Mean of each channel, for pixels in `[0, 1]`; the model's usual one when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f32>>,
@@ -175,6 +178,7 @@ impl SpaceFile {
             shortcut: self.shortcut,
             tf_form: self.tf_form,
             depth: self.depth,
+            staged: self.staged.as_ref().map(StagedSpace::largest),
             ..ModelSpec::new(self.model)
         }
     }
@@ -216,6 +220,11 @@ impl SpaceFile {
             }
         }
         self.elastic.iter().try_for_each(Elastic::check)?;
+        if (self.model == ModelName::Staged) != self.staged.is_some() {
+            let expected = "the model `staged` needs the part `staged`, and no other model takes it";
+            return Err(Error::bad_value("model", self.model, expected));
+        }
+        self.staged.iter().try_for_each(StagedSpace::check)?;
         self.pins.iter().try_for_each(|(_, format)| check_signed("pins", *format))?;
         let listed = || self.formats.iter().chain(own);
         if let Some(stray) = self.forbid.iter().find(|format| !listed().any(|known| known == *format)) {

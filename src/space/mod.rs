@@ -18,7 +18,8 @@ pub use decisions::{Choice, Decision, DecisionKind, Sets};
 pub use elastic::{Elastic, Knob};
 pub use file::{Activations, Ends, Grouping, SpaceFile};
 pub use hyperspace::{
-    BlockChoice, FirstStage, HeadSizes, Hyperspace, Resolution, SpaceCode, StageChoice, Stem, children,
+    BlockChoice, FixedStage, HeadSizes, Hyperspace, Resolution, SpaceCode, StageChoice, StagedSpace, Stem, SubStage,
+    children,
 };
 pub use network_file::{Exported, LayerFormats, NetworkFile};
 pub use overrides::Overrides;

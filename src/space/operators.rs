@@ -3,10 +3,12 @@
 use crate::genome::Genome;
 use crate::network::ModelSpec;
 use crate::network::Network;
+use crate::network::StagedModel;
 use crate::network::build;
 
 use super::elastic;
-use super::{Decision, Knob, Sets, Space};
+use super::hyperspace;
+use super::{Choice, Decision, Knob, Sets, Space};
 
 impl Space {
     /// The model of a genome, its operators as chosen.
@@ -15,10 +17,16 @@ impl Space {
     /// When the genome is not of this space ([`Space::check`]).
     pub fn spec_of(&self, genome: &[u8]) -> ModelSpec {
         let mut spec = self.largest.clone();
-        for (gene, decision) in self.genes(genome) {
-            if let Sets::Operator { knob, at } = decision.sets {
-                elastic::set(&mut spec.operators, knob, at, decision.choices[gene]);
-            }
+        let chosen: Vec<(Knob, usize, Choice)> = self
+            .genes(genome)
+            .filter_map(|(gene, decision)| match decision.sets {
+                Sets::Operator { knob, at } => Some((knob, at, decision.choices[gene])),
+                Sets::Formats { .. } => None,
+            })
+            .collect();
+        match &mut spec.staged {
+            Some(staged) => hyperspace::choose(staged, &chosen),
+            None => chosen.iter().for_each(|&(knob, at, choice)| elastic::set(&mut spec.operators, knob, at, choice)),
         }
         spec
     }
@@ -58,9 +66,13 @@ impl Space {
         kinds.into_iter().map(of_kind).collect()
     }
 
-    /// The networks of [`Space::widest_of_each_kind`].
+    /// The networks of [`Space::widest_of_each_kind`]; of stages also the one whose shortcuts all have weights, which smaller
+    /// networks need where the largest block's shape stays.
     pub fn largest_networks(&self) -> Vec<Network> {
-        self.widest_of_each_kind().iter().map(|genome| self.network(&genome.0)).collect()
+        let mut networks: Vec<Network> =
+            self.widest_of_each_kind().iter().map(|genome| self.network(&genome.0)).collect();
+        networks.extend(with_every_shortcut(&self.largest).and_then(|spec| build(&spec).ok()));
+        networks
     }
 
     /// The same network's one genome: decisions about blocks that it leaves out stand at their largest option.
@@ -76,7 +88,7 @@ impl Space {
         let block = |at: usize| format!("{}.", self.largest.block_name(at));
         let counts = |decision: &Decision| match &decision.sets {
             Sets::Formats { layers, .. } => layers.iter().any(|layer| present.contains(layer)),
-            Sets::Operator { knob: Knob::Block | Knob::Kernel | Knob::Expansion, at } => {
+            Sets::Operator { knob: Knob::Block | Knob::Kernel | Knob::Expansion | Knob::BlockWidth, at } => {
                 network.layers.iter().any(|layer| layer.name.starts_with(&block(*at)))
             }
             Sets::Operator { .. } => true,
@@ -85,6 +97,12 @@ impl Space {
         let genes = genome.iter().zip(&widest.0).zip(self.decisions());
         genes.map(|((&gene, &most), decision)| if counts(decision) { gene } else { most }).collect()
     }
+}
+
+/// A network of stages with a convolution in every shortcut.
+pub(super) fn with_every_shortcut(spec: &ModelSpec) -> Option<ModelSpec> {
+    let staged = StagedModel { every_shortcut: true, ..spec.staged.clone()? };
+    Some(ModelSpec { staged: Some(staged), ..spec.clone() })
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use crate::network::Operators;
 use crate::network::build;
 
 use super::decisions::{Slot, decisions, slots};
-use super::{Choice, Decision, DecisionKind, Sets, SpaceFile};
+use super::operators::with_every_shortcut;
+use super::{Choice, Decision, DecisionKind, Sets, SpaceFile, StagedSpace};
 
 /// The networks that differ from one another only in the formats and operators that a [`SpaceFile`] leaves open.
 ///
@@ -41,12 +42,14 @@ impl Space {
         let model = file.model_spec();
         let elastic = file.elastic.clone().unwrap_or_default();
         let largest = if file.elastic.is_some() { elastic.largest(&model)? } else { vec![Operators::default()] };
-        let specs: Vec<ModelSpec> =
+        let mut specs: Vec<ModelSpec> =
             largest.into_iter().map(|operators| ModelSpec { operators, ..model.clone() }).collect();
+        specs.extend(with_every_shortcut(&model));
         let mut networks = specs.iter().map(build).collect::<Result<Vec<Network>>>()?;
         let slots = slots(&networks);
         let (formats, fixed) = decisions(&file, &slots)?;
-        let decisions = [elastic.decisions(&model), formats].concat();
+        let staged = file.staged.as_ref().map_or_else(Vec::new, StagedSpace::decisions);
+        let decisions = [staged, elastic.decisions(&model), formats].concat();
         if decisions.is_empty() {
             return Err(Error::bad_value(
                 "formats",

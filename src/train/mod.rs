@@ -3,6 +3,7 @@
 //! A [`Trainer`] owns weights, optimiser and step count; a [`Regime`] says which networks a step trains. Everything random
 //! comes from streams named by the step, so a run continues exactly from any saved step.
 
+mod block_distillation;
 mod evaluate;
 mod flow;
 mod int8_blocks;
@@ -16,6 +17,9 @@ mod snapshot;
 mod tape;
 mod trainer;
 
+pub use block_distillation::{
+    BlockTraining, Phase, Sampled, StageFeatures, distil_stage, noise_to_signal, stage_noise,
+};
 pub use evaluate::{Evaluation, Score, evaluate, prepare, reestimated};
 pub use flow::Flow;
 pub use int8_blocks::Int8Blocks;

@@ -11,7 +11,6 @@ use super::trained::{Trained, trained_or_read};
 use crate::cli::common::{print, write_result};
 use crate::engine::TrainSettings;
 use crate::error::Result;
-use crate::ptq::in_float;
 use crate::report::{Difference, markdown_table};
 use crate::seed::Seed;
 use crate::space::Space;
@@ -48,7 +47,7 @@ pub(super) fn run(args: &JetfireArgs, common: &Common) -> Result<()> {
     for seed in common.root()..common.root() + args.seeds.max(1) {
         let settings = demo_settings(&line, common, seed)?;
         let space = Space::new(settings.space.clone())?;
-        let network = in_float(&space.network(&space.widest().0));
+        let network = space.network(&space.widest().0).in_float();
         let trained = |flow| {
             let train = TrainConfig { epochs: args.epochs, flow, ..settings.train.clone() };
             trained_or_read(&TrainSettings { train, ..settings.training() }, &network, common)

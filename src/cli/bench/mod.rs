@@ -2,6 +2,7 @@
 
 mod demo;
 mod evolve_space;
+mod friendliness;
 mod jetfire;
 mod joint;
 mod latency;
@@ -12,6 +13,7 @@ mod refine;
 mod refine_options;
 mod search;
 mod solver;
+mod spaceevo;
 mod step;
 mod trained;
 
@@ -40,6 +42,11 @@ pub enum BenchCommand {
     /// FLIQS on the demo space: achieved cost, certainty, and accuracy against training from scratch
     #[command(after_help = "Example:\n  bitfront bench fliqs --seeds 3 --write results/fliqs.md")]
     Fliqs(one_shot::FliqsArgs),
+    /// The quantization-friendliness term of a search, on and off, at few evaluations
+    #[command(
+        after_help = "Example:\n  bitfront bench friendliness --seeds 3 --evaluations 32 --write results/friendliness.md"
+    )]
+    Friendliness(friendliness::FriendlinessArgs),
     /// Training in INT8 blocks (Jetfire) against float32: accuracy, and memory kept for the backward pass
     #[command(after_help = "Example:\n  bitfront bench jetfire --seeds 3 --epochs 5 --write results/jetfire.md")]
     Jetfire(jetfire::JetfireArgs),
@@ -56,6 +63,11 @@ pub enum BenchCommand {
         after_help = "Example:\n  bitfront bench evolve-space --lut block_lut/mobilew --space mobilew --budget-ms 25 --budget-ms 30"
     )]
     EvolveSpace(evolve_space::EvolveSpaceBenchArgs),
+    /// From images to an evolved space, searched, measured and exported, against manual spaces
+    #[command(
+        after_help = "Example:\n  bitfront bench spaceevo --target latency_tables/mine --budget-ms 0.1 --budget-ms 0.2 --write results/spaceevo.md"
+    )]
+    Spaceevo(Box<spaceevo::SpaceEvoArgs>),
     /// Latency predictions a second
     #[command(after_help = "Example:\n  bitfront bench predict --target latency_tables/epyc-avx2")]
     Predict(predict::PredictArgs),
@@ -91,10 +103,12 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Search(options) => search::run(options, common.json),
         BenchCommand::Demo(options) => demo::run(options, common),
         BenchCommand::Fliqs(options) => one_shot::run(options, common),
+        BenchCommand::Friendliness(options) => friendliness::run(options, common),
         BenchCommand::Jetfire(options) => jetfire::run(options, common),
         BenchCommand::Joint(options) => joint::run(options, common),
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
+        BenchCommand::Spaceevo(options) => spaceevo::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Refine(options) => refine::run(options, common),
         BenchCommand::Options(options) => refine_options::run(options, common),

@@ -12,7 +12,6 @@ use crate::cli::common::{print, write_result};
 use crate::engine::{MethodResult, PtqMethod, Settings, compare_methods};
 use crate::error::{Error, Result};
 use crate::pareto::front_hypervolume;
-use crate::ptq::in_float;
 use crate::report::{Difference, markdown_table};
 use crate::seed::Seed;
 use crate::space::Space;
@@ -128,7 +127,7 @@ fn settings(args: &PtqArgs, common: &Common, seed: u64) -> Result<Settings> {
             let mut settings = demo_settings(&line, common, seed)?;
             settings.train.epochs = args.epochs;
             let space = Space::new(settings.space.clone())?;
-            let network = in_float(&space.network(&space.widest().0));
+            let network = space.network(&space.widest().0).in_float();
             trained_or_read(&settings.training(), &network, common)?.1.supernet().display().to_string()
         }
     };

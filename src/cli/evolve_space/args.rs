@@ -4,17 +4,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::own_table::OwnTableArgs;
 use crate::search::{QtSettings, SpaceSearch};
 
 /// Evolve the search space itself for a device's latency budgets.
 ///
 /// A hyperspace offers block types and windows of widths for every stage (SpaceEvo, arXiv 2303.08308). Each space is scored by the
 /// losses of sampled quantized networks within the budgets (Q-T score); aging evolution finds the best space. Losses
-/// and latencies come from a table of blocks.
+/// and latencies come from a table of blocks: one that is given (--lut), or one that is made from your images and your device's
+/// latency table (--target), in --out: teacher, blocks distilled from it, rows. A rerun makes only what is missing. --out also
+/// gets the best space as a file that `bitfront search` takes.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   bitfront evolve-space --lut ../shared/data/spaceevo/block_lut/mobilew --budget-ms 25 --budget-ms 30
   bitfront evolve-space --lut block_lut/onnxw --budget-ms 10 --budget-ms 15 --score 151122-023231
+  bitfront evolve-space --space smallw --target latency_tables/epyc-avx2 --budget-ms 0.1 --budget-ms 0.2 --out runs/evolved
   bitfront evolve-space --space smallw --count")]
 pub struct EvolveSpaceArgs {
     /// Folder of the table of blocks: a file stageS_B_W.csv for each stage, block type and window
@@ -68,6 +72,9 @@ pub struct EvolveSpaceArgs {
     /// Only compare the table's multiplications with those counted here
     #[arg(long, conflicts_with = "score")]
     pub verify: bool,
+    /// A table of one's own blocks.
+    #[command(flatten)]
+    pub own: OwnTableArgs,
 }
 
 impl EvolveSpaceArgs {

@@ -2,12 +2,15 @@
 
 mod args;
 mod describe;
+mod files;
+mod own_table;
 mod show;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use args::EvolveSpaceArgs;
+pub(super) use show::Found;
 
 use super::Common;
 use crate::cost::latency::BlockTable;
@@ -34,15 +37,32 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     if let Some(network) = &args.network {
         return describe::network(&space, network, common);
     }
-    let session = common.session(common.thread_count()?, None)?;
-    let folder = folder(args, &space)?;
     if args.verify {
-        return describe::verify(folder, &space, common);
+        common.session(common.thread_count()?, None)?;
+        return describe::verify(folder(args, &space)?, &space, common);
+    }
+    let found = answered(args, common)?;
+    show::spaces(&found, common)
+}
+
+/// Evolves spaces, or scores those asked for; writes what goes into `--out`.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found> {
+    let space = hyperspace(args)?;
+    let session = common.session(common.thread_count()?, None)?;
+    if args.own.target.is_none() {
+        folder(args, &space)?;
     }
     args.settings().check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
+    let (folder, space) = match &args.own.target {
+        Some(target) => own_table::own_table(&args.own, target, &space, (common, &session))?,
+        None => (folder(args, &space)?.to_owned(), space),
+    };
     let seed = Seed::new(common.root());
-    let scorer = scorer(args, folder, &space, seed)?;
+    let scorer = scorer(args, &folder, &space, seed)?;
     let (mut spaces, evaluations) = if codes.is_empty() {
         let found = evolve(args.search(common.json), &space, &scorer, &session, seed)?;
         (found.best, Some(found.evaluations))
@@ -59,11 +79,25 @@ pub fn run(args: &EvolveSpaceArgs, common: &Common) -> Result<()> {
     }
     let spaces = spaces.into_iter().map(|(genome, score)| (SpaceCode::from(&genome), score)).collect();
     let seconds = session.started.elapsed().as_secs_f64();
-    show::spaces(&show::Found { space: &space, settings: scorer.settings(), spaces, evaluations, seconds }, common)
+    let place = out(args, &space, common);
+    let found = Found { space, settings: scorer.settings().clone(), spaces, evaluations, seconds };
+    if let Some(path) = place.map(|place| files::write(&found, &place)).transpose()?.flatten() {
+        session.say(&format!("search space: {}", path.display()));
+    }
+    Ok(found)
 }
 
-/// The hyperspace of `--space`, or of the table's folder.
+/// Where files go, if anywhere.
+fn out(args: &EvolveSpaceArgs, space: &Hyperspace, common: &Common) -> Option<PathBuf> {
+    common.out.clone().or_else(|| args.own.target.is_some().then(|| own_table::usual_place(space)))
+}
+
+/// The hyperspace of `--space`, or of the table's folder: its `space.ron`, or the one that it is called after.
 fn hyperspace(args: &EvolveSpaceArgs) -> Result<Hyperspace> {
+    let own = args.lut.as_ref().map(|folder| folder.join("space.ron")).filter(|file| file.is_file());
+    if let (None, Some(file)) = (&args.space, own) {
+        return Hyperspace::load(&file);
+    }
     match (&args.space, &args.lut) {
         (Some(space), _) => Hyperspace::named(space),
         (None, Some(folder)) => {
@@ -85,7 +119,7 @@ fn folder<'a>(args: &'a EvolveSpaceArgs, space: &Hyperspace) -> Result<&'a Path>
         let (name, files, last) = (&space.name, space.cells(), space.last_file());
         format!(
             "give the table of {name}'s blocks: a folder of {files} files, stage1_0_0.csv to {last}, whose rows hold blocks, \
-             input, loss, MMACs, MParams and latency in ms of a sub-stage"
+             input, loss, MMACs, MParams and latency in ms of a sub-stage; --target TABLE makes it from your images"
         )
     };
     args.lut.as_deref().ok_or_else(|| Error::missing_option("--lut", &expected()))

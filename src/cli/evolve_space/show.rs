@@ -11,10 +11,10 @@ use crate::search::{QtScore, QtSettings};
 use crate::space::{Hyperspace, SpaceCode};
 
 /// Spaces to show, best first.
-pub(super) struct Found<'a> {
-    pub(super) space: &'a Hyperspace,
-    pub(super) settings: &'a QtSettings,
-    pub(super) spaces: Vec<(SpaceCode, QtScore)>,
+pub(in crate::cli) struct Found {
+    pub(in crate::cli) space: Hyperspace,
+    pub(super) settings: QtSettings,
+    pub(in crate::cli) spaces: Vec<(SpaceCode, QtScore)>,
     /// Number of spaces they are the best of; none where they were given.
     pub(super) evaluations: Option<usize>,
     pub(super) seconds: f64,
@@ -22,7 +22,7 @@ pub(super) struct Found<'a> {
 
 /// Prints spaces with their scores, as a table or as one JSON object.
 pub(super) fn spaces(found: &Found, common: &Common) -> Result<()> {
-    let (scored, settings) = (&found.spaces, found.settings);
+    let (scored, settings) = (&found.spaces, &found.settings);
     if common.json {
         let list = scored.iter().map(|(code, score)| one(found, code, score)).collect::<Result<Vec<_>>>()?;
         return print(
@@ -44,12 +44,12 @@ pub(super) fn spaces(found: &Found, common: &Common) -> Result<()> {
             let loss = budget.loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
             row.extend([loss, format!("{:.2}%", 100.0 * budget.share)]);
         }
-        row.push(range(mmacs_of(found.space, code)?));
+        row.push(range(mmacs_of(&found.space, code)?));
         rows.push(row);
     }
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let table = markdown_table(&header, &rows);
-    let best = scored.first().map_or_else(String::new, |(code, _)| format!("\n{code}: {}", words(found.space, code)));
+    let best = scored.first().map_or_else(String::new, |(code, _)| format!("\n{code}: {}", words(&found.space, code)));
     print(&format!("{}\n\n{table}{best}", heading(found)))
 }
 
@@ -69,7 +69,7 @@ fn heading(found: &Found) -> String {
 
 /// A space as JSON.
 fn one(found: &Found, code: &SpaceCode, score: &QtScore) -> Result<Value> {
-    let space = found.space;
+    let space = &found.space;
     let budgets = score
         .budgets
         .iter()

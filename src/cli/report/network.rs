@@ -19,7 +19,7 @@ use crate::models::Folded;
 use crate::network::Network;
 use crate::progress::Progress;
 use crate::ptq::{Calibrated, Clips, Measured, Reason};
-use crate::ptq::{analytic_noise, carrier, in_float, output_noise};
+use crate::ptq::{analytic_noise, carrier, output_noise};
 use crate::stored::StoredNetwork;
 
 /// A layer.
@@ -114,7 +114,7 @@ fn calibrated(
     common: &Common,
 ) -> Result<Calibrated> {
     if let Some(path) = &args.weights {
-        let float = in_float(network);
+        let float = network.in_float();
         let weights = weights_of(path, false, &float, session, common)?;
         return Ok(Calibrated::new(&float, &weights, images, Clips::default()));
     }

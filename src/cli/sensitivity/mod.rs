@@ -16,7 +16,6 @@ use crate::atomic::write_atomically;
 use crate::engine::{calibration_images, labelled_images};
 use crate::error::{Error, Result};
 use crate::formats::Format;
-use crate::ptq::in_float;
 use measure::Subject;
 use rows::Rows;
 use shown::Figure;
@@ -76,7 +75,7 @@ pub fn run(args: &SensitivityArgs, common: &Common) -> Result<()> {
         return Err(Error::bad_value("--format", "given", "has no effect here: --formats lists those to try"));
     }
     let session = common.session(common.thread_count()?, None)?;
-    let float = in_float(&args.network.network()?);
+    let float = args.network.network()?.in_float();
     let (data, count, device) = (&args.network.data, args.calibration, session.device);
     let images = match args.labels {
         Labels::Own => calibration_images(data, &float, count, device, None)?,

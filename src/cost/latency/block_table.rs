@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::cost::layers_macs;
 use crate::error::{Error, Result};
 use crate::network::{Block, Shape, stage_layers};
-use crate::space::Hyperspace;
+use crate::space::{Hyperspace, SubStage};
 
 /// The last digit in print of a row's million multiplications.
 const LAST_DIGIT: f32 = 1e-4;
@@ -40,6 +40,25 @@ pub struct BlockTable {
     pub ends_ms: Vec<f32>,
     /// Number of rows.
     pub rows: usize,
+}
+
+/// A row as a file has it.
+///
+/// # Errors
+/// A loss or latency that is not above 0.
+pub fn block_row(stage: &SubStage, input: Shape, measured: Measured) -> Result<String> {
+    let Measured { loss, latency_ms } = measured;
+    for (key, value) in [("loss", loss), ("latency_ms", latency_ms)] {
+        if !(value > 0.0 && value.is_finite()) {
+            return Err(Error::bad_value(key, value, format!("of {}: expected a number above 0", stage.code())));
+        }
+    }
+    let layers = stage_layers(input, &stage.blocks);
+    let mmacs = layers_macs(&layers, input) as f64 / 1e6;
+    let parameters = layers.iter().filter_map(|layer| Some(layer.op.weight_shape()?.iter().product::<usize>()));
+    let mparams = parameters.sum::<usize>() as f64 / 1e6;
+    let Shape { c, h, w } = input;
+    Ok(format!("{},1x{c}x{h}x{w},{loss:.6},{mmacs:.4},{mparams:.6},{latency_ms:.6}\n", stage.code()))
 }
 
 /// One row of a file.

@@ -11,7 +11,7 @@ mod table;
 mod target;
 mod walk;
 
-pub use block_table::{BlockTable, Cell, Measured};
+pub use block_table::{BlockTable, Cell, Measured, block_row};
 pub use device::{Device, Kind};
 pub use gain::{Gain, Gains, Part, SIDES, WIDTHS, class_name, gains};
 pub use import::{Columns, import};

@@ -1,6 +1,7 @@
 //! A device to search for: its table, and predictions from it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
@@ -121,9 +122,20 @@ impl Target {
     /// # Errors
     /// As [`Target::kernel_us`], with the layer's name.
     pub fn features(&self, network: &Network) -> Result<(Features, f64)> {
-        let (mut sums, mut estimated, mut fault) = (Features::default(), 0.0, None);
+        self.features_of(network, |_| true)
+    }
+
+    /// The same over the layers at the places that `counts` names, with the ways between formats behind them.
+    fn features_of(&self, network: &Network, counts: impl Fn(Option<usize>) -> bool) -> Result<(Features, f64)> {
+        let (mut sums, mut estimated, mut fault, mut behind) = (Features::default(), 0.0, None, None);
         walk(network, &self.device, |way| {
             let (Way::Layer(_, kernel) | Way::Transition(kernel)) = way;
+            if let Way::Layer(index, _) = way {
+                behind = Some(index);
+            }
+            if !counts(behind) {
+                return;
+            }
             match self.kernel_us(&kernel) {
                 Err(error) => fault = fault.take().or(Some((way, error))),
                 Ok((us, measured)) => {
@@ -145,6 +157,15 @@ impl Target {
             }
             Some((_, error)) => Err(error),
         }
+    }
+
+    /// Predicted time of some consecutive layers of a network, in milliseconds, without the time of a call.
+    ///
+    /// # Errors
+    /// As [`Target::kernel_us`].
+    pub fn part_ms(&self, network: &Network, layers: Range<usize>) -> Result<f64> {
+        let (sums, _) = self.features_of(network, |at| at.is_some_and(|at| layers.contains(&at)))?;
+        Ok((self.device.overhead.time(&sums) - self.device.overhead.call_us) / 1e3)
     }
 
     /// Predicted time of a network.

@@ -4,6 +4,7 @@ mod axis;
 mod canvas;
 mod captions;
 mod draw;
+mod fronts;
 mod heat_map;
 mod labels;
 mod legend;
@@ -11,5 +12,6 @@ mod scatter;
 mod sheet;
 
 pub use draw::picture;
+pub use fronts::{FrontGroup, fronts};
 pub use heat_map::{HeatLook, HeatRow, drawn_heat_map, heat_map};
 pub use scatter::scatter;

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 
 const SIZE: (u32, u32) = (640, 600);
 const PLOT: Frame = Frame { left: 76, top: 54, right: 616, bottom: 534 };
-const PAPER: RGBAColor = RGBAColor(255, 255, 255, 1.0);
-const GRID: RGBAColor = RGBAColor(232, 232, 232, 1.0);
+pub(super) const PAPER: RGBAColor = RGBAColor(255, 255, 255, 1.0);
+pub(super) const GRID: RGBAColor = RGBAColor(232, 232, 232, 1.0);
 
 /// Colours of Okabe and Ito, "Color universal design", 2008.
-const COLORS: [RGBAColor; 5] = [
+pub(super) const COLORS: [RGBAColor; 5] = [
     RGBAColor(0, 114, 178, 0.75),
     RGBAColor(213, 94, 0, 0.75),
     RGBAColor(0, 158, 115, 0.75),

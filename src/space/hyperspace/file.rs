@@ -35,7 +35,7 @@ pub struct Hyperspace {
     /// The first convolution.
     pub stem: Stem,
     /// The stage behind it, the same in all spaces.
-    pub first: FirstStage,
+    pub first: FixedStage,
     /// The block types that every further stage chooses from; a code's digit counts them from 0.
     pub blocks: Vec<BlockChoice>,
     /// The further stages.
@@ -68,10 +68,10 @@ pub struct Stem {
     pub act: Act,
 }
 
-/// The stage behind the stem.
+/// A stage of one block type, the same in all networks but for sizes: the one behind the stem, and those of a found space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FirstStage {
+pub struct FixedStage {
     /// Its block type.
     pub block: BlockChoice,
     /// Output channels to choose from.
@@ -176,14 +176,9 @@ impl Hyperspace {
         }
         check_sizes("channels", &[self.channels], 1..=1024)?;
         check_sizes("classes", &[self.classes], 2..=1_000_000)?;
-        check_sizes("stem.widths", &self.stem.widths, 1..=MOST_CHANNELS)?;
-        check_sizes("stem.stride", &[self.stem.stride], 1..=4)?;
-        check_sizes("first.widths", &self.first.widths, 1..=MOST_CHANNELS)?;
-        check_sizes("first.stride", &[self.first.stride], 1..=4)?;
-        check_depths("first.depths", self.first.depths)?;
-        self.first.block.check("first.block")?;
-        check_sizes("head", &[self.head.expand], 1..=MOST_CHANNELS)?;
-        check_sizes("head", &[self.head.mix], 1..=MOST_CHANNELS)?;
+        self.stem.check("stem")?;
+        self.first.check("first")?;
+        self.head.check("head")?;
         for (key, count) in [("blocks", self.blocks.len()), ("stages", self.stages.len())] {
             if !(1..=MOST_OPTIONS).contains(&count) {
                 return Err(Error::bad_value(key, count, format!("1 to {MOST_OPTIONS} entries")));
@@ -215,6 +210,29 @@ impl BlockChoice {
             Some(factor) => Err(Error::bad_value(factors, factor, format!("above 0, at most {LARGEST_FACTOR}"))),
             None => Ok(()),
         }
+    }
+}
+
+impl Stem {
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        check_sizes(&format!("{key}.widths"), &self.widths, 1..=MOST_CHANNELS)?;
+        check_sizes(&format!("{key}.stride"), &[self.stride], 1..=4)
+    }
+}
+
+impl FixedStage {
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        check_sizes(&format!("{key}.widths"), &self.widths, 1..=MOST_CHANNELS)?;
+        check_sizes(&format!("{key}.stride"), &[self.stride], 1..=4)?;
+        check_depths(&format!("{key}.depths"), self.depths)?;
+        self.block.check(&format!("{key}.block"))
+    }
+}
+
+impl HeadSizes {
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        check_sizes(key, &[self.expand], 1..=MOST_CHANNELS)?;
+        check_sizes(key, &[self.mix], 1..=MOST_CHANNELS)
     }
 }
 

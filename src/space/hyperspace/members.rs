@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::{BlockChoice, Hyperspace, SpaceCode};
 use crate::error::{Error, Result};
-use crate::network::{Block, Network, Shape, StagedSpec, build_staged};
+use crate::network::{Block, Network, Shape, StagedModel, StagedSpec, build_staged};
 
 impl Hyperspace {
     /// The space's network of the least of everything.
@@ -50,14 +50,22 @@ impl Hyperspace {
         self.network(end(&self.stem.widths), stages, end(&sides), code.to_string())
     }
 
+    /// A network's parts, with this hyperspace's strides and head.
+    pub(super) fn model(&self, stem: usize, stages: Vec<Vec<Block>>) -> StagedModel {
+        StagedModel {
+            stem: (stem, self.stem.stride, self.stem.act),
+            stages,
+            head: (self.head.expand, self.head.mix, self.head.act),
+            every_shortcut: false,
+        }
+    }
+
     fn network(&self, stem: usize, stages: Vec<Vec<Block>>, side: usize, code: String) -> Result<Network> {
         build_staged(&StagedSpec {
             name: format!("{}-{code}", self.name),
             input: Shape { c: self.channels, h: side, w: side },
             classes: self.classes,
-            stem: (stem, self.stem.stride, self.stem.act),
-            stages,
-            head: (self.head.expand, self.head.mix, self.head.act),
+            model: self.model(stem, stages),
         })
     }
 

@@ -5,8 +5,13 @@
 
 mod code;
 mod file;
+mod found;
 mod members;
 mod shipped;
+mod sub_stage;
 
 pub use code::{SpaceCode, children};
-pub use file::{BlockChoice, FirstStage, HeadSizes, Hyperspace, Resolution, StageChoice, Stem};
+pub use file::{BlockChoice, FixedStage, HeadSizes, Hyperspace, Resolution, StageChoice, Stem};
+pub use found::StagedSpace;
+pub(in crate::space) use found::choose;
+pub use sub_stage::SubStage;

@@ -10,7 +10,7 @@ const EPSILON: f64 = 1e-8;
 
 /// The optimiser.
 #[derive(Debug, Default)]
-pub(super) struct Adam {
+pub struct Adam {
     parameters: Vec<(Tensor, f64, Tensor, Tensor)>,
     steps: i32,
     /// Sums of the parameters over some steps, and how many.
@@ -20,13 +20,13 @@ pub(super) struct Adam {
 
 impl Adam {
     /// Adds a parameter at a learning rate.
-    pub(super) fn add(&mut self, parameter: &Tensor, rate: f64) {
+    pub fn add(&mut self, parameter: &Tensor, rate: f64) {
         let rest = || parameter.detach().zeros_like();
         self.parameters.push((parameter.shallow_clone(), rate, rest(), rest()));
     }
 
     /// Applies the gradients, at `share` of the learning rates, and clears them.
-    pub(super) fn step(&mut self, share: f64) {
+    pub fn step(&mut self, share: f64) {
         self.steps += 1;
         let [first, second] = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
         no_grad(|| {
@@ -47,7 +47,7 @@ impl Adam {
     }
 
     /// Counts the parameters as they are for their average.
-    pub(super) fn remember(&mut self) {
+    pub fn remember(&mut self) {
         if self.sums.is_empty() {
             self.sums = self.parameters.iter().map(|(parameter, ..)| parameter.detach().zeros_like()).collect();
         }
@@ -57,7 +57,7 @@ impl Adam {
 
     /// Sets the parameters to the average of what was remembered (Polyak and Juditsky 1992): the noise of single steps
     /// averages out.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let count = f64::from(self.summed.max(1));
         no_grad(|| {
             for (sum, (parameter, ..)) in self.sums.iter().zip(&mut self.parameters) {

@@ -1,0 +1,243 @@
+//! `bitfront bench spaceevo`: an evolved space against manual ones, from images to measured networks.
+//!
+//! The hyperspace is evolved on a table of its own blocks, then the evolved space and uniform ones (one block type
+//! everywhere, as in hand-made networks) are searched with equal budgets; members of the fronts are measured in ONNX Runtime,
+//! and those that are picked are exported and run on all test images. Every step leaves a CSV and is skipped when it is there.
+
+mod arms;
+mod measured;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser};
+use serde_json::json;
+
+use self::arms::{Arm, arms};
+use self::measured::{Point, best_within, points};
+use super::demo::{demo_settings, run_or_read};
+use crate::cli::common::{print, write_result};
+use crate::cli::evolve_space::{Found, answered};
+use crate::cli::{Cli, Common, Verb};
+use crate::engine::stage_losses;
+use crate::engine::{RunDirectory, Status, Summary};
+use crate::error::{Error, Result};
+use crate::genome::Genome;
+use crate::report::{Difference, FrontGroup, fronts};
+use crate::seed::Seed;
+use crate::space::{Hyperspace, Space};
+use crate::stats::spearman;
+
+/// Networks whose Q-T loss is compared with their accuracy.
+const PROXIES: usize = 30;
+
+/// An evolved space against manual ones.
+#[derive(Args, Debug)]
+pub struct SpaceEvoArgs {
+    /// Latency table of this machine
+    #[arg(long, value_name = "DIR")]
+    pub target: PathBuf,
+    /// The hyperspace
+    #[arg(long, value_name = "SPACE", default_value = "smallw")]
+    pub space: String,
+    /// Latency in ms that networks must meet; each gives a part of the score and a comparison
+    #[arg(long, value_name = "MS", required = true)]
+    pub budget_ms: Vec<f32>,
+    /// Number of seeds of each search, counted from --seed
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub seeds: u64,
+    /// Passes over the training images of each supernet
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub epochs: String,
+    /// Of these, those in float32
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub float_epochs: String,
+    /// Candidates that each search evaluates
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub evaluations: String,
+    /// The smaller networks of a supernet learn from the largest
+    #[arg(long)]
+    pub distil: bool,
+    /// Folder of the table of blocks and of what is measured
+    #[arg(long, value_name = "DIR", default_value = "runs/bench-spaceevo")]
+    pub folder: PathBuf,
+    /// More options of `evolve-space`, such as '--rows 60 --block-steps 90'
+    #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
+    pub evolve: String,
+    /// Also write the tables to this Markdown file, and a picture beside it
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+/// One search of one seed and what was measured of it.
+struct Searched {
+    arm: usize,
+    seed: u64,
+    run: Summary,
+    folder: RunDirectory,
+    points: Vec<Point>,
+}
+
+/// Everything that is reported.
+struct Report<'a> {
+    args: &'a SpaceEvoArgs,
+    space: &'a Hyperspace,
+    arms: Vec<Arm>,
+    searched: Vec<Searched>,
+    /// Loss and accuracy of some networks of the evolved space.
+    proxies: Vec<(f64, f64)>,
+}
+
+/// Evolves, searches, measures, exports and prints the comparison.
+///
+/// # Errors
+/// Whatever a step fails with.
+pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
+    let found = evolved(args, common)?;
+    let arms = arms(&found, &args.folder)?;
+    let session = common.session(common.thread_count()?, None)?;
+    let mut searched = Vec::new();
+    for seed in common.root()..common.root() + args.seeds.max(1) {
+        for (at, arm) in arms.iter().enumerate() {
+            let settings = demo_settings(&line(args, arm), common, seed)?;
+            let (run, folder) = run_or_read(&settings, &format!("bench-spaceevo-{}", arm.slug()), common)?;
+            let place = args.folder.join(format!("{}-seed{seed}.csv", arm.slug()));
+            let budgets: &[f32] = if at == 0 { &args.budget_ms } else { &[] };
+            let points = points((&run, &folder), (&args.target, budgets), &place, &session)?;
+            searched.push(Searched { arm: at, seed, run, folder, points });
+        }
+    }
+    let proxies = proxies(args, &searched[0], common)?;
+    let report = Report { args, space: &found.space, arms, searched, proxies };
+    let comparisons = report.comparisons(common.root())?;
+    let text = words::markdown(&report, &comparisons);
+    write_result(args.write.as_deref(), &text)?;
+    if let Some(path) = &args.write {
+        write_result(Some(&path.with_extension("svg")), &report.picture()?)?;
+    }
+    if !common.json {
+        return print(&text);
+    }
+    let rows: Vec<_> = comparisons
+        .iter()
+        .map(|found| {
+            let d = found.difference.as_ref();
+            json!({ "budget_ms": found.budget, "against": report.arms[found.arm].name, "mean": d.map(|d| d.mean),
+                "standard_error": d.and_then(|d| d.standard_error), "verdict": d.map(|d| d.verdict.to_string()) })
+        })
+        .collect();
+    let off = report.exports().iter().map(|(_, _, off)| *off).fold(0.0, f64::max);
+    print(
+        &json!({ "space": report.arms[0].code.to_string(), "comparisons": rows, "largest_export_difference": off,
+        "spearman": spearman(&report.proxies) })
+        .to_string(),
+    )
+}
+
+/// The evolved spaces, best first.
+fn evolved(args: &SpaceEvoArgs, common: &Common) -> Result<Found> {
+    let place = args.folder.display().to_string();
+    let target = args.target.display().to_string();
+    let budgets: Vec<String> = args.budget_ms.iter().map(f32::to_string).collect();
+    let mut line = vec!["bitfront", "evolve-space", "--space", &args.space, "--target", &target, "--out", &place];
+    budgets.iter().for_each(|ms| line.extend(["--budget-ms", ms]));
+    line.extend(args.evolve.split_whitespace());
+    let cli =
+        Cli::try_parse_from(line).map_err(|error| Error::bad_value("--evolve", &args.evolve, error.to_string()))?;
+    let Verb::EvolveSpace(own) = &cli.verb else { return Err(Error::Failed("it evolves spaces".into())) };
+    let common = Common { out: Some(args.folder.clone()), ..common.clone() };
+    answered(own, &common)
+}
+
+/// The options of an arm's search.
+fn line<'a>(args: &'a SpaceEvoArgs, arm: &'a Arm) -> Vec<&'a str> {
+    let mut line = vec!["--space", arm.file(), "--objective", "latency_ms", "--learned-ranges"];
+    line.extend(["--target", args.target.to_str().unwrap_or_default()]);
+    line.extend(["--epochs", &args.epochs, "--float-epochs", &args.float_epochs, "--evaluations", &args.evaluations]);
+    if args.distil {
+        line.push("--distil");
+    }
+    line
+}
+
+/// Loss by the table's blocks and validation top-1 of the first candidates of a search.
+fn proxies(args: &SpaceEvoArgs, evolved: &Searched, common: &Common) -> Result<Vec<(f64, f64)>> {
+    let path = args.folder.join("proxy.csv");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let pair = |line: &str| line.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let rows: Option<Vec<(f64, f64)>> = text.lines().skip(1).map(pair).collect();
+        return rows.ok_or_else(|| Error::bad_file(&path, "expected loss,top1"));
+    }
+    let space = Space::new(evolved.run.settings.space.clone())?;
+    let rows = evolved.run.rows.iter().filter(|row| row.status == Status::Searched).take(PROXIES);
+    let rows: Vec<(&Genome, f64)> = rows.map(|row| (&row.genome, row.top1)).collect();
+    let models: Vec<_> = rows.iter().filter_map(|(genome, _)| space.spec_of(&genome.0).staged).collect();
+    let session = common.session(common.thread_count()?, None)?;
+    let losses = stage_losses(&args.folder, &models, (common.thread_count()?, &session))?;
+    let pairs: Vec<(f64, f64)> = losses.into_iter().zip(rows.iter().map(|(_, top1)| *top1)).collect();
+    let lines: String = pairs.iter().map(|(loss, top1)| format!("{loss:.6},{top1}\n")).collect();
+    write_result(Some(&path), &format!("loss,top1\n{lines}"))?;
+    Ok(pairs)
+}
+
+/// The evolved space's top-1 less that of a manual one, within a budget.
+struct Compared {
+    budget: f32,
+    arm: usize,
+    /// None where a front has no member within the budget.
+    difference: Option<Difference>,
+}
+
+impl Report<'_> {
+    /// The best member of a search within a budget, by validation accuracy and measured latency.
+    fn best(&self, arm: usize, seed: u64, budget: f32) -> Option<&Point> {
+        let own = self.searched.iter().find(|search| search.arm == arm && search.seed == seed)?;
+        best_within(&own.points, budget)
+    }
+
+    fn seeds(&self) -> Vec<u64> {
+        self.searched.iter().filter(|search| search.arm == 0).map(|search| search.seed).collect()
+    }
+
+    fn comparisons(&self, root: u64) -> Result<Vec<Compared>> {
+        let mut rng = Seed::new(root).child("bootstrap").rng();
+        let mut all = Vec::new();
+        for &budget in &self.args.budget_ms {
+            for arm in 1..self.arms.len() {
+                let gain =
+                    |&seed: &u64| Some(self.best(0, seed, budget)?.test_top1 - self.best(arm, seed, budget)?.test_top1);
+                let gains: Option<Vec<f64>> = self.seeds().iter().map(gain).collect();
+                let difference = gains.map(|gains| Difference::of(gains, &mut rng)).transpose()?;
+                all.push(Compared { budget, arm, difference });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Exported members: seed, member, and by how many points top-1 differs in ONNX Runtime.
+    fn exports(&self) -> Vec<(u64, &Point, f64)> {
+        let own = self.searched.iter().filter(|search| search.arm == 0);
+        let all = own.flat_map(|search| search.points.iter().map(move |point| (search.seed, point)));
+        all.filter_map(|(seed, point)| Some((seed, point, (point.file_top1? - point.test_top1).abs()))).collect()
+    }
+
+    fn picture(&self) -> Result<String> {
+        let group = |(at, arm): (usize, &Arm)| FrontGroup {
+            name: arm.name.to_owned(),
+            fronts: self
+                .searched
+                .iter()
+                .filter(|search| search.arm == at)
+                .map(|search| search.points.iter().map(|point| (point.measured_ms, point.test_top1)).collect())
+                .collect(),
+        };
+        let groups: Vec<FrontGroup> = self.arms.iter().enumerate().map(group).collect();
+        let budgets: Vec<f64> = self.args.budget_ms.iter().map(|&ms| f64::from(ms)).collect();
+        fronts("measured latency (ms)", "test top-1 (%)", &groups, &budgets)
+    }
+
+    /// Where a search lies.
+    fn place(search: &Searched) -> &Path {
+        search.folder.folder()
+    }
+}

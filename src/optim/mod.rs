@@ -1,0 +1,5 @@
+//! Optimisers that need nothing but tensors.
+
+mod adam;
+
+pub use adam::Adam;
