@@ -177,10 +177,12 @@ const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/latency_tables/epyc-av
 /// The options that make a small table of blocks in a folder and evolve the tiny hyperspace on it.
 fn own_table(folder: &Path, rows: &str) -> Vec<String> {
     let (space, place) = (tiny_hyperspace(folder), folder.join("evolved"));
+    crate::run_directory::striped_images(folder);
+    let data = format!("idx:{}", folder.display());
     let sizes = "--budget-ms 0.06 --budget-ms 0.2 --teacher-epochs 1 --block-steps 3 --block-seeds 2 --block-images 64 \
-                 --judging 16 --validation 64 --samples 500 --batch 50 --top 5 --evaluations 12 --population 8 --sample 4 \
-                 --threads 2 --json --rows";
-    let given = ["--space", &space, "--target", TABLE, "--out", place.to_str().unwrap()];
+                 --judging 16 --validation 50 --samples 500 --batch 50 --top 5 --evaluations 12 --population 8 --sample 4 \
+                 --threads 1 --json --rows";
+    let given = ["--space", &space, "--data", &data, "--target", TABLE, "--out", place.to_str().unwrap()];
     given.into_iter().chain(sizes.split_whitespace()).chain([rows]).map(str::to_owned).collect()
 }
 
@@ -229,8 +231,8 @@ fn an_evolved_space_is_searched_in_all_ways_and_exported() {
     let code = found["spaces"][0]["code"].as_str().unwrap();
     // Float phase, learned clips, distillation, both parts of the friendliness term.
     let search = format!(
-        "search --space DIR/evolved/tinyw-{code}.ron --evaluations 6 --population 4 --batch 500 --validation 100 --calibration 64 \
-         --epochs 2 --float-epochs 1 --learned-ranges --distil --threads 2 -q --out DIR/run"
+        "search --space DIR/evolved/tinyw-{code}.ron --data idx:DIR --evaluations 6 --population 4 --validation 50 --calibration 64 \
+         --epochs 2 --float-epochs 1 --learned-ranges --distil --threads 1 -q --out DIR/run"
     );
     verb(
         &format!("{search} --friendliness 0.5 --friendly-form both --objective latency_ms --target {TABLE}"),

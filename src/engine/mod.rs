@@ -24,7 +24,7 @@ mod supernet;
 mod trained;
 mod workers;
 
-pub use blocks::{BlockFolder, BlockSettings, TeacherResult, make_blocks, stage_losses, teacher_model};
+pub use blocks::{BlockFolder, BlockSettings, TeacherResult, make_blocks, smallest_ms, stage_losses, teacher_model};
 pub use candidates::{RowJournal, Scorer, records, violation};
 pub use finish::{Summary, summary};
 pub use friendliness::{Friendliness, FriendlyForm};

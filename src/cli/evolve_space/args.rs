@@ -18,7 +18,7 @@ use crate::search::{QtSettings, SpaceSearch};
 #[command(after_help = "Examples:
   bitfront evolve-space --lut ../shared/data/spaceevo/block_lut/mobilew --budget-ms 25 --budget-ms 30
   bitfront evolve-space --lut block_lut/onnxw --budget-ms 10 --budget-ms 15 --score 151122-023231
-  bitfront evolve-space --space smallw --target latency_tables/epyc-avx2 --budget-ms 0.1 --budget-ms 0.2 --out runs/evolved
+  bitfront evolve-space --space smallw --target latency_tables/epyc-avx2 --budget-ms 0.2 --budget-ms 0.3 --out runs/evolved
   bitfront evolve-space --space smallw --count")]
 pub struct EvolveSpaceArgs {
     /// Folder of the table of blocks: a file stageS_B_W.csv for each stage, block type and window

@@ -58,7 +58,7 @@ pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found>
     args.settings().check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
     let (folder, space) = match &args.own.target {
-        Some(target) => own_table::own_table(&args.own, target, &space, (common, &session))?,
+        Some(target) => own_table::own_table(&args.own, target, (&space, &args.budget_ms), (common, &session))?,
         None => (folder(args, &space)?.to_owned(), space),
     };
     let seed = Seed::new(common.root());

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::Common;
 use crate::cost::latency::Target;
 use crate::data::{DataSource, Holdout, Split};
-use crate::engine::{BlockFolder, BlockSettings, Session, make_blocks};
+use crate::engine::{BlockFolder, BlockSettings, Session, make_blocks, smallest_ms};
 use crate::error::{Error, Result};
 use crate::space::{Hyperspace, Resolution};
 use crate::train::{BlockTraining, TrainConfig};
@@ -84,17 +84,32 @@ pub(super) fn usual_place(space: &Hyperspace) -> PathBuf {
 pub(super) fn own_table(
     args: &OwnTableArgs,
     target: &Path,
-    space: &Hyperspace,
+    (space, budgets): (&Hyperspace, &[f32]),
     (common, session): (&Common, &Session),
 ) -> Result<(PathBuf, Hyperspace)> {
     let settings = args.settings(space, target, common)?;
     let device = Arc::new(Target::load(target)?);
+    refuse_unreachable(&device, &settings.space, budgets)?;
     let place = common.out.clone().unwrap_or_else(|| usual_place(space));
     let folder = BlockFolder::open(&place, &settings, common.force)?;
     session.say(&format!("table of blocks: {}", folder.table().display()));
     let reached = make_blocks(&settings, &folder, &device, (common.thread_count()?, session))?;
     session.say(&format!("teacher: test top-1 {:.2} %", reached.test_top1));
     Ok((folder.table(), folder.space()?))
+}
+
+/// Smaller than the smallest network's time by this factor, a budget has no network: another size may be a little faster.
+const CERTAINLY: f64 = 0.8;
+
+/// Refuses budgets that no network meets before anything is trained.
+fn refuse_unreachable(target: &Target, space: &Hyperspace, budgets: &[f32]) -> Result<()> {
+    let least = smallest_ms(target, space)?;
+    match budgets.iter().find(|ms| f64::from(**ms) < CERTAINLY * least) {
+        Some(ms) => {
+            Err(Error::Infeasible(format!("--budget-ms {ms}: the smallest network of all spaces takes {least:.2} ms")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The hyperspace with the one side that the images have.

@@ -31,3 +31,22 @@ pub(super) fn ends_ms(target: &Target, space: &Hyperspace) -> Result<f64> {
     let stages = (1..=space.stages.len()).map(|stage| target.part_ms(&smallest, stage_layers(&smallest, stage)));
     Ok(target.predict(&smallest)?.latency_ms - stages.sum::<Result<f64>>()?)
 }
+
+/// Predicted time under int8 of the smallest network of any space, in milliseconds: the fastest block type in every stage.
+///
+/// # Errors
+/// As for a table's rows: a kernel that the target has nothing like.
+pub fn smallest_ms(target: &Target, space: &Hyperspace) -> Result<f64> {
+    let side = space.resolutions.first().map_or(1, |resolution| resolution.side);
+    let mut total = ends_ms(target, space)?;
+    for stage in 0..space.stages.len() {
+        let side = side.div_ceil(space.reduction(stage));
+        let mut fastest = f64::INFINITY;
+        for kind in 0..space.blocks.len() {
+            let own = space.extreme_stage((stage, kind), false);
+            fastest = fastest.min(stage_ms(target, &own, stage + 1, Shape { c: own.c_in, h: side, w: side })?);
+        }
+        total += fastest;
+    }
+    Ok(total)
+}

@@ -14,6 +14,7 @@ mod settings;
 mod supernet;
 mod teacher;
 
+pub use latency::smallest_ms;
 pub use make::{BlockFolder, make_blocks};
 pub use proxy::stage_losses;
 pub use settings::BlockSettings;

@@ -23,6 +23,7 @@ use crate::engine::stage_losses;
 use crate::engine::{RunDirectory, Status, Summary};
 use crate::error::{Error, Result};
 use crate::genome::Genome;
+use crate::onnx::Runtime;
 use crate::report::{Difference, FrontGroup, fronts};
 use crate::seed::Seed;
 use crate::space::{Hyperspace, Space};
@@ -93,6 +94,8 @@ struct Report<'a> {
 /// # Errors
 /// Whatever a step fails with.
 pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
+    // Said before anything is trained, not behind the first search.
+    Runtime::load()?;
     let found = evolved(args, common)?;
     let arms = arms(&found, &args.folder)?;
     let session = common.session(common.thread_count()?, None)?;

@@ -8,7 +8,8 @@ use crate::stats::{mean, spearman};
 fn command(args: &SpaceEvoArgs, seed: u64) -> String {
     let budgets: String = args.budget_ms.iter().map(|ms| format!(" --budget-ms {ms}")).collect();
     let mut text = format!(
-        "bitfront bench spaceevo --target {}{budgets} --seeds {} --epochs {} --float-epochs {} --evaluations {}",
+        "bitfront bench spaceevo --space {} --target {}{budgets} --seeds {} --epochs {} --float-epochs {} --evaluations {}",
+        args.space,
         args.target.display(),
         args.seeds,
         args.epochs,
