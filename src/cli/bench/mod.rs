@@ -12,6 +12,7 @@ mod ptq;
 mod refine;
 mod refine_options;
 mod search;
+mod seeded;
 mod solver;
 mod spaceevo;
 mod step;

@@ -1,50 +1,28 @@
 //! `bitfront bench options`: each option of a refinement alone.
 
-use std::path::PathBuf;
-use std::time::Instant;
-
 use clap::{Args, Parser};
 use serde::Serialize;
 
 use super::Common;
-use super::refine::{Reading, Test};
-use crate::cli::common::{print, write_result};
-use crate::cli::network_choice::NetworkChoice;
+use super::seeded::{Reading, Seeded, SeededArgs};
 use crate::cli::point::Point;
-use crate::cli::ready::weights_of;
-use crate::cli::refinement::{RefinementArgs, images};
-use crate::engine::{RunImages, Session};
+use crate::cli::refinement::RefinementArgs;
 use crate::error::{Error, Result};
-use crate::models::Weights;
-use crate::network::Network;
-use crate::ptq::{Calibrated, Clips};
 use crate::report::markdown_table;
 use crate::stats::{mean, standard_error, verdict};
 
 /// Each option of a refinement alone.
 #[derive(Args, Debug)]
 pub struct OptionsArgs {
-    /// Which network.
+    /// What is refined.
     #[command(flatten)]
-    pub network: NetworkChoice,
-    /// Trained weights in float: safetensors, or a torch file of either kind
-    #[arg(long, value_name = "FILE")]
-    pub weights: PathBuf,
-    /// Training images to calibrate and refine on; their labels are not read
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub calibration: usize,
+    pub begin: SeededArgs,
     /// Formats: WEIGHTS[/ACTIVATIONS][@ENDS]
     #[arg(long, value_delimiter = ',', value_name = "POINTS", default_value = "int4@int8,e2m1@int8")]
     pub points: Vec<Point>,
-    /// Options of `refine`, as one argument; repeat for several [default: every option alone, and the defaults]
+    /// Options of `refine`, as one argument; repeat for several [default: every option alone]
     #[arg(long = "try", value_name = "OPTIONS", allow_hyphen_values = true)]
     pub tried: Vec<String>,
-    /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub seeds: u64,
-    /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
-    pub write: Option<PathBuf>,
 }
 
 /// What is tried where nothing is named.
@@ -113,48 +91,18 @@ pub(super) fn run(args: &OptionsArgs, common: &Common) -> Result<()> {
     // What all others are compared with.
     let texts = std::iter::once("").chain(texts);
     let ways = texts.map(|text| Ok((text, Alone::parse(text)?))).collect::<Result<Vec<_>>>()?;
-    if args.network.format.is_some() {
-        return Err(Error::bad_value("--format", "given", "has no effect here: --points lists the formats"));
-    }
-    let session = common.session(common.thread_count()?, None)?;
-    let network = args.network.network()?;
-    let weights = weights_of(&args.weights, false, &network, &session, common)?;
-    session.say(&format!("cost: {} refinements", (args.points.len() * ways.len()) as u64 * args.seeds.max(1)));
-    let mut rows = Vec::new();
-    for seed in common.root()..common.root() + args.seeds.max(1) {
-        let images = images((&args.network.data, args.calibration), &network, seed, session.device)?;
-        let calibrated = Calibrated::new(&network, &weights, &images.judging.calibration(), Clips::default());
-        let test = Test::new(&images, &network, &calibrated.exact(session.device))?;
-        for point in &args.points {
-            for way in &ways {
-                rows.push(row(point, way, (&network, &weights, &images), &test, seed, &session)?);
-            }
-        }
-    }
-    let text = markdown(args, &ways.iter().map(|(text, _)| *text).collect::<Vec<_>>(), &rows);
-    write_result(args.write.as_deref(), &text)?;
-    if common.json {
-        return print(&serde_json::json!({ "rows": rows }).to_string());
-    }
-    print(&text)
+    let each: Vec<_> = args.points.iter().flat_map(|point| ways.iter().map(move |way| (point, way))).collect();
+    let rows = |seeded: &Seeded| each.iter().map(|(point, way)| row(point, way, seeded)).collect();
+    let texts: Vec<&str> = ways.iter().map(|(text, _)| *text).collect();
+    args.begin.each(each.len(), common, rows, |rows| markdown(args, &texts, rows))
 }
 
-fn row(
-    point: &Point,
-    (text, how): &(&str, RefinementArgs),
-    (network, weights, images): (&Network, &Weights, &RunImages),
-    test: &Test,
-    seed: u64,
-    session: &Session,
-) -> Result<Row> {
-    let mut network = network.clone();
-    point.assign(&mut network);
-    let began = Instant::now();
-    let refined = how.refine((&network, weights, images), seed, session)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let (test, divergence) = (test.read(&refined.after), refined.harm[1]);
-    session.say(&format!("{point} {text}, seed {seed}: {:.2} in {seconds:.0} s", test.top1));
-    Ok(Row { point: point.to_string(), options: (*text).to_owned(), seed, test, divergence, seconds })
+fn row(point: &Point, (text, how): &(&str, RefinementArgs), seeded: &Seeded) -> Result<Row> {
+    let (_, refined, seconds) = seeded.refined(point, how)?;
+    let (test, divergence) = (seeded.test.read(&refined.after), refined.harm[1]);
+    seeded.say(&format!("{point} {text}, seed {}: {:.2} in {seconds:.0} s", seeded.seed, test.top1));
+    let (point, options) = (point.to_string(), (*text).to_owned());
+    Ok(Row { point, options, seed: seeded.seed, test, divergence, seconds })
 }
 
 fn markdown(args: &OptionsArgs, texts: &[&str], rows: &[Row]) -> String {
@@ -164,9 +112,9 @@ fn markdown(args: &OptionsArgs, texts: &[&str], rows: &[Row]) -> String {
          1,000 validation images, in nats; means over seeds. Gain: top-1 less that of the first row, with its\nstandard error \
          and verdict. {} training images, labels not read. Nothing is trained but what the options say\n(`--steps 0 \
          --finetune 0`); s: seconds, with 2 seconds of calibration.\n",
-        args.seeds,
+        args.begin.seeds,
         env!("CARGO_PKG_VERSION"),
-        args.calibration,
+        args.begin.calibration,
     );
     let header = ["options", "top-1", "gain", "s.e.", "verdict", "dB", "nats", "s"];
     for point in &args.points {

@@ -1,0 +1,143 @@
+//! What `bench refine` and `bench options` begin with, for each seed: a trained network, its images, what it says in float.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::Common;
+use crate::cli::common::{print, write_result};
+use crate::cli::network_choice::NetworkChoice;
+use crate::cli::point::Point;
+use crate::cli::ready::weights_of;
+use crate::cli::refinement::{Refined, RefinementArgs, images};
+use crate::engine::{RunImages, Session};
+use crate::error::{Error, Result};
+use crate::models::{Folded, Weights};
+use crate::network::Network;
+use crate::ptq::{Calibrated, Clips};
+
+/// A trained network and its images, over seeds.
+#[derive(Args, Debug)]
+pub struct SeededArgs {
+    /// Which network.
+    #[command(flatten)]
+    pub network: NetworkChoice,
+    /// Trained weights in float: safetensors, or a torch file of either kind
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+    /// Training images to calibrate and refine on; their labels are not read
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub calibration: usize,
+    /// Number of seeds, counted from --seed
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub seeds: u64,
+    /// Also write the table to this Markdown file
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+impl SeededArgs {
+    /// Does `work` with every seed, says before how many refinements that is, and prints the table that `markdown` makes of
+    /// all rows, or the rows as JSON.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written or does not fit; whatever `work` fails with.
+    pub(super) fn each<R: Serialize>(
+        &self,
+        refinements: usize,
+        common: &Common,
+        work: impl Fn(&Seeded) -> Result<Vec<R>>,
+        markdown: impl Fn(&[R]) -> String,
+    ) -> Result<()> {
+        if self.network.format.is_some() {
+            return Err(Error::bad_value("--format", "given", "has no effect here: --points lists the formats"));
+        }
+        let session = common.session(common.thread_count()?, None)?;
+        let network = self.network.network()?;
+        let weights = weights_of(&self.weights, false, &network, &session, common)?;
+        let seeds = self.seeds.max(1);
+        session.say(&format!("cost: {} refinements", refinements as u64 * seeds));
+        let mut rows = Vec::new();
+        for seed in common.root()..common.root() + seeds {
+            let images = images((&self.network.data, self.calibration), &network, seed, session.device)?;
+            let calibrated = Calibrated::new(&network, &weights, &images.judging.calibration(), Clips::default());
+            let test = Test::new(&images, &network, &calibrated.exact(session.device))?;
+            rows.extend(work(&Seeded { network: &network, weights: &weights, images, test, seed, session: &session })?);
+        }
+        let text = markdown(&rows);
+        write_result(self.write.as_deref(), &text)?;
+        if common.json { print(&serde_json::json!({ "rows": rows }).to_string()) } else { print(&text) }
+    }
+}
+
+/// One seed's.
+pub(super) struct Seeded<'a> {
+    network: &'a Network,
+    weights: &'a Weights,
+    images: RunImages,
+    /// The test images.
+    pub(super) test: Test,
+    /// Which seed.
+    pub(super) seed: u64,
+    session: &'a Session,
+}
+
+impl Seeded<'_> {
+    /// The network in the formats of a point, refined, with the seconds that it took.
+    ///
+    /// # Errors
+    /// What a refinement fails with.
+    pub(super) fn refined(&self, point: &Point, how: &RefinementArgs) -> Result<(Network, Refined, f64)> {
+        let mut network = self.network.clone();
+        point.assign(&mut network);
+        let began = Instant::now();
+        let refined = how.refine((&network, self.weights, &self.images), self.seed, self.session)?;
+        Ok((network, refined, began.elapsed().as_secs_f64()))
+    }
+
+    /// Tells the user.
+    pub(super) fn say(&self, text: &str) {
+        self.session.say(text);
+    }
+}
+
+/// A network on the test images.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Reading {
+    /// In percent.
+    pub(super) top1: f64,
+    /// Signal to noise of the logits, in decibels.
+    pub(super) sqnr_db: f64,
+}
+
+/// The test images with what the float network says of them.
+pub(super) struct Test {
+    batches: Vec<(Tensor, Tensor)>,
+    exact: Vec<Tensor>,
+}
+
+impl Test {
+    fn new(images: &RunImages, network: &Network, float: &Folded) -> Result<Self> {
+        let loader = images.test(network)?;
+        let batches = loader.whole(loader.indices(), None)?;
+        let exact = batches.iter().map(|(x, _)| float.logits(x)).collect();
+        Ok(Self { batches, exact })
+    }
+
+    /// What a network gives on them.
+    pub(super) fn read(&self, ready: &Folded) -> Reading {
+        let sum = |x: Tensor| x.sum(Kind::Double).double_value(&[]);
+        let (mut right, mut count, mut signal, mut noise) = (0.0, 0.0, 0.0, 0.0);
+        for ((x, labels), exact) in self.batches.iter().zip(&self.exact) {
+            let own = ready.logits(x);
+            right += sum(own.argmax(1, false).eq_tensor(labels));
+            count += labels.numel() as f64;
+            signal += sum(exact.square());
+            noise += sum((own - exact).square());
+        }
+        Reading { top1: 100.0 * right / count, sqnr_db: 10.0 * (signal / noise).log10() }
+    }
+}
