@@ -1,7 +1,6 @@
 //! Short training of a quantized network as a whole, towards what it gives in float: distillation without labels.
 //!
-//! Biases, the scales of weights and the clips of activations are trained; weights only where asked, with the
-//! straight-through gradient.
+//! Biases, the scales of weights and the clips of activations are trained; no code changes.
 
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
@@ -9,13 +8,13 @@ use tch::{Device, Kind, Tensor};
 use super::reconstruct::{in_parts, taken};
 use super::{Calibrated, trainable};
 use crate::error::{Error, Result};
-use crate::formats::{Format, Granularity, ScaleKind, round_to_grid};
+use crate::formats::{Granularity, ScaleKind};
 use crate::models::{Folded, Step, operate, tensor, walk};
 use crate::network::{LayerSpec, Network};
 use crate::optim::Adam;
 use crate::quant;
 use crate::seed::Seed;
-use crate::stored::{StoredLayer, StoredNetwork, StoredWeight};
+use crate::stored::{StoredLayer, StoredNetwork};
 
 /// How long, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,8 +23,6 @@ pub struct Finetuning {
     pub epochs: usize,
     /// Images a step.
     pub batch: usize,
-    /// Learning rate of weights, in steps of their grid; 0 leaves each at its code.
-    pub weight_rate: f64,
     /// Learning rate of a weight's scale, as a share of it; 0 leaves the scales.
     pub gain_rate: f64,
     /// Learning rate of a clip, as a share of it.
@@ -42,8 +39,7 @@ pub struct Finetuning {
 impl Finetuning {
     /// The usual rates.
     pub fn new(seed: Seed) -> Self {
-        let (weight_rate, gain_rate, scale_rate, bias_rate) = (0.0, 1e-3, 3e-3, 3e-4);
-        Self { epochs: 1, batch: 32, weight_rate, gain_rate, scale_rate, bias_rate, temperature: 4.0, seed }
+        Self { epochs: 1, batch: 32, gain_rate: 1e-3, scale_rate: 3e-3, bias_rate: 3e-4, temperature: 4.0, seed }
     }
 
     /// Training steps over so many images.
@@ -71,7 +67,7 @@ pub fn finetune(
     let target = (in_parts(images, &|x| float.logits(x)) / heat).log_softmax(-1, Kind::Float);
     let ready = Folded::from_stored(stored.clone(), images.device());
     let inputs = in_parts(images, &|x| ready.input(x));
-    let mut student = Student::new(calibrated, stored, options, images.device());
+    let mut student = Student::new(stored, options, images.device());
     let mut adam = student.optimiser();
     let mut rng = options.seed.child("finetune").rng();
     let count = images.size()[0];
@@ -79,7 +75,7 @@ pub fn finetune(
     for at in 0..steps {
         let which: Vec<i64> = (0..options.batch).map(|_| rng.random_range(0..count)).collect();
         let which = Tensor::from_slice(&which).to_device(images.device());
-        student.round();
+        student.scale();
         let network = &stored.network;
         let logits = walk(network, 0..network.layers.len(), taken(&inputs, &which), &mut student);
         let (own, wanted) = ((logits / heat).log_softmax(-1, Kind::Float), target.index_select(0, &which));
@@ -105,32 +101,17 @@ const LEAST_GAIN: f64 = 0.1;
 /// A layer with weights in training.
 struct Layer {
     index: usize,
-    /// Weights in units of their scales.
-    latent: Tensor,
-    /// The scale of each weight, before training.
-    scales: Tensor,
+    /// Before training.
+    weight: Tensor,
     /// Factor on the scales: one an output channel, or one for the tensor.
     gain: Tensor,
     bias: Tensor,
 }
 
 impl Layer {
-    /// The weights of a step: the codes with a gradient to the latent ones where those are trained, times their scales.
-    fn weight(&self, format: Format) -> Tensor {
-        let latent = &self.latent;
-        let codes = if latent.requires_grad() {
-            let rounded = Tensor::from_slice(&self.codes(format)).view_as(latent).to_device(latent.device());
-            latent + (rounded - latent.detach())
-        } else {
-            latent.shallow_clone()
-        };
-        codes * &self.scales * self.gain.clamp_min(LEAST_GAIN)
-    }
-
-    fn codes(&self, format: Format) -> Vec<f32> {
-        let mut codes = trainable::floats(&self.latent);
-        round_to_grid(format, &mut codes);
-        codes
+    /// The weights of a step.
+    fn weight(&self) -> Tensor {
+        &self.weight * self.gain.clamp_min(LEAST_GAIN)
     }
 }
 
@@ -144,53 +125,38 @@ struct Student<'a> {
 }
 
 impl<'a> Student<'a> {
-    fn new(calibrated: &Calibrated, stored: &'a StoredNetwork, options: Finetuning, device: Device) -> Self {
+    fn new(stored: &'a StoredNetwork, options: Finetuning, device: Device) -> Self {
         let network = &stored.network;
         let (mut layers, mut parameters, mut clips) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, layer) in network.layers.iter().enumerate() {
+        for index in 0..network.layers.len() {
             let own = stored.layers[index].as_ref();
-            parameters.push(own.map(|own| trainable::parameters(own, device)));
-            if let (Some(own), Some(exact)) = (own, &calibrated.float().layers[index])
-                && layer.weight.is_some_and(|spec| spec.format.takes_scale())
-            {
-                layers.push(Self::layer(index, own, exact, options, device));
+            if let Some(own) = own.filter(|own| own.weight.spec.format.takes_scale()) {
+                layers.push(Self::layer(index, own, options, device));
             }
+            parameters.push(own.map(|own| trainable::parameters(own, device)));
             clips.push(trainable::clip(stored, index, true, device));
         }
         Self { network, options, layers, parameters, clips }
     }
 
-    fn layer(index: usize, own: &StoredLayer, exact: &StoredLayer, options: Finetuning, device: Device) -> Layer {
-        let trained = options.weight_rate > 0.0;
-        let (weight, scales) = (&own.weight, scales(&own.weight));
-        let latent: Vec<f32> = if trained {
-            // Near the float weight, but still rounded to what the network has.
-            (weight.grid.iter().zip(&exact.weight.values()).zip(&scales))
-                .map(|((&code, &exact), &scale)| code + (exact / scale - code).clamp(-0.25, 0.25))
-                .collect()
-        } else {
-            weight.grid.clone()
-        };
-        let spec = weight.spec;
-        let factors = if spec.granularity == Granularity::Channel { weight.shape[0] } else { 1 };
+    fn layer(index: usize, own: &StoredLayer, options: Finetuning, device: Device) -> Layer {
+        let (spec, shape) = (own.weight.spec, &own.weight.shape);
+        let factors = if spec.granularity == Granularity::Channel { shape[0] } else { 1 };
         let free = options.gain_rate > 0.0 && spec.scale == ScaleKind::Float32;
-        let mut shape = vec![1; weight.shape.len()];
-        shape[0] = factors;
+        let mut each = vec![1; shape.len()];
+        each[0] = factors;
+        let (weight, bias) = trainable::parameters(own, device);
         Layer {
             index,
-            latent: tensor(&latent, &weight.shape, device).set_requires_grad(trained),
-            gain: tensor(&vec![1.0; factors], &shape, device).set_requires_grad(free),
-            scales: tensor(&scales, &weight.shape, device),
-            bias: tensor(&own.bias, &[own.bias.len()], device).set_requires_grad(true),
+            weight,
+            gain: tensor(&vec![1.0; factors], &each, device).set_requires_grad(free),
+            bias: bias.set_requires_grad(true),
         }
     }
 
     fn optimiser(&self) -> Adam {
         let mut adam = Adam::default();
         for layer in &self.layers {
-            if layer.latent.requires_grad() {
-                adam.add(&layer.latent, self.options.weight_rate);
-            }
             if layer.gain.requires_grad() {
                 adam.add(&layer.gain, self.options.gain_rate);
             }
@@ -203,11 +169,9 @@ impl<'a> Student<'a> {
     }
 
     /// The weights of the next step.
-    fn round(&mut self) {
+    fn scale(&mut self) {
         for layer in &self.layers {
-            let Some(spec) = self.network.layers[layer.index].weight else { continue };
-            let weight = layer.weight(spec.format);
-            self.parameters[layer.index] = Some((weight, layer.bias.shallow_clone()));
+            self.parameters[layer.index] = Some((layer.weight(), layer.bias.shallow_clone()));
         }
     }
 
@@ -215,7 +179,6 @@ impl<'a> Student<'a> {
         let mut stored = stored.clone();
         for layer in &self.layers {
             if let Some(own) = &mut stored.layers[layer.index] {
-                own.weight.grid = layer.codes(own.weight.spec.format);
                 let gains = trainable::floats(&layer.gain.clamp_min(LEAST_GAIN));
                 let each = own.weight.scales.runs.len() / gains.len();
                 for (runs, gain) in own.weight.scales.runs.chunks_mut(each.max(1)).zip(gains) {
@@ -232,12 +195,6 @@ impl<'a> Student<'a> {
         stored.round_biases();
         stored
     }
-}
-
-/// The scale of every weight.
-fn scales(weight: &StoredWeight) -> Vec<f32> {
-    let ones = StoredWeight { grid: vec![1.0; weight.grid.len()], ..weight.clone() };
-    ones.values()
 }
 
 impl Step for Student<'_> {
@@ -257,7 +214,7 @@ impl Step for Student<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::QuantSpec;
+    use crate::formats::{Format, QuantSpec};
     use crate::models::Weights;
     use crate::network::{ModelSpec, build};
     use crate::ptq::Clips;

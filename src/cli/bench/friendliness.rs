@@ -120,7 +120,7 @@ fn markdown(args: &FriendlinessArgs, settings: &Settings, differences: &[Differe
     };
     let rows: Vec<Vec<String>> = args.forms().iter().zip(differences).map(row).collect();
     format!(
-        "# Quantization-friendliness as a term of the search\n\nWritten by `bitfront bench friendliness {} --seeds {} --weight {} --threads {}`\n         (bitfront {}). Each seed has one supernet, on which NSGA-II evaluates {} candidates without the term and with it;\n         points at equal cost: by how much the best network within a cost is better with it on the validation images, averaged\n         over the logarithm of the cost.\n\n{}",
+        "# Quantization-friendliness as a term of the search\n\nWritten by `bitfront bench friendliness {} --seeds {} --weight {} --threads {}`\n(bitfront {}). Each seed has one supernet, on which NSGA-II evaluates {} candidates without the term and with it;\npoints at equal cost: by how much the best network within a cost is better with it on the validation images, averaged\nover the logarithm of the cost.\n\n{}",
         args.line().join(" "),
         args.seeds,
         args.weight,

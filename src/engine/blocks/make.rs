@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::cell::{cell_file, write_cell};
-use super::features::{Features, TeacherImages, stage_layers};
+use super::features::{Features, TeacherImages};
 use super::latency::ends_ms;
 use super::settings::BlockSettings;
 use super::supernet::{BlockPlace, Trained, train_place};
@@ -115,12 +115,9 @@ struct Missing {
 
 impl Work<'_> {
     fn missing(&self, stage: usize) -> Result<Vec<Missing>> {
-        let layers = stage_layers(self.network, stage + 1);
-        let source = self.network.layers[layers.start].inputs[0];
-        let (input, c_out) = (self.network.shape(source), self.network.layers[layers.end - 1].output.c);
         let windows = self.settings.space.stages[stage].windows();
         let of = |kind| {
-            let place = BlockPlace { stage, kind, input, c_out };
+            let place = BlockPlace::new(stage, kind, self.network);
             let windows: Vec<usize> =
                 (0..windows).filter(|&window| !cell_file(self.path, &place, window).is_file()).collect();
             Missing { place, windows }

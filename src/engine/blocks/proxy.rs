@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::features::{TeacherImages, stage_layers};
+use super::features::{Features, TeacherImages};
 use super::settings::BlockSettings;
 use super::supernet::BlockPlace;
 use super::teacher::teacher;
@@ -28,13 +28,10 @@ pub fn stage_losses(folder: &Path, models: &[StagedModel], (threads, session): (
     let progress = Progress::new("proxy", (models.len() * settings.space.stages.len()) as u64, session.quiet);
     for stage in 0..settings.space.stages.len() {
         let features = images.features(&ready, &network, stage, settings.judging);
-        let layers = stage_layers(&network, stage + 1);
-        let input = network.shape(network.layers[layers.start].inputs[0]);
-        let c_out = network.layers[layers.end - 1].output.c;
-        let noise = |features: &super::features::Features, model: &StagedModel| -> Result<f64> {
+        let noise = |features: &Features, model: &StagedModel| -> Result<f64> {
             let own = sub_stage(model, stage)?;
             let kind = kind_of(&settings, &own.blocks[0])?;
-            let place = BlockPlace { stage, kind, input, c_out };
+            let place = BlockPlace::new(stage, kind, &network);
             let quantized = place.network(&own, false, Phase::Int8)?;
             let evaluation = Evaluation { statistics: &features.statistics, ranges: &features.statistics };
             let mut sum = 0.0;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tch::Device;
 
-use super::features::Features;
+use super::features::{Features, stage_layers};
 use super::settings::BlockSettings;
 use crate::checkpoint;
 use crate::error::Result;
@@ -31,6 +31,13 @@ pub(super) struct BlockPlace {
 }
 
 impl BlockPlace {
+    /// The place at a stage of the hyperspace for a teacher's network.
+    pub(super) fn new(stage: usize, kind: usize, teacher: &Network) -> Self {
+        let layers = stage_layers(teacher, stage + 1);
+        let input = teacher.shape(teacher.layers[layers.start].inputs[0]);
+        Self { stage, kind, input, c_out: teacher.layers[layers.end - 1].output.c }
+    }
+
     /// The network of a sub-stage at this place, int8 or float32.
     ///
     /// # Errors
