@@ -4,11 +4,13 @@ use bitfront::export::{Profile, onnx_file};
 use bitfront::formats::{Format, QuantSpec};
 use bitfront::models::{Folded, Weights};
 use bitfront::network::{BlockKind, LowRank, ModelName, ModelSpec, Network, Operators, build};
-use bitfront::onnx::Runtime;
+use bitfront::onnx::{Dialect, Runtime, model};
 use bitfront::seed::Seed;
+use bitfront::stored::StoredNetwork;
 use bitfront::train::{Evaluation, prepare};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use prost::Message;
 use tch::{Device, Kind, Tensor};
 
 fn runtime() -> Runtime {
@@ -80,6 +82,38 @@ fn differing(network: &Network) -> f64 {
     let top = ours.iter().fold(0.0_f32, |top, x| top.max(x.abs()));
     let off = ours.iter().zip(&theirs).filter(|(a, b)| (**a - **b).abs() > 0.02 * top).count();
     off as f64 / ours.len() as f64
+}
+
+/// A public ResNet-20 in int8, of random weights.
+fn resnet20() -> StoredNetwork {
+    let mut network = build(&ModelSpec::new("resnet20".parse().unwrap())).unwrap();
+    let (layers, int8) = (network.weighted().len(), Format::Int(8));
+    network.assign(&vec![QuantSpec::per_channel(int8); layers], &vec![QuantSpec::per_tensor(int8); layers]);
+    StoredNetwork::filled(&network, Seed::new(3))
+}
+
+#[test]
+fn widened_images_change_no_logit() {
+    let (stored, runtime) = (resnet20(), runtime());
+    let logits = |widens_images| {
+        let dialect = Dialect { widens_images, ..Dialect::default() };
+        let file = model(&stored, dialect, &[]).unwrap().proto.encode_to_vec();
+        let images: Vec<f32> = (0..2 * 3 * 32 * 32).map(|at| ((at * 37 % 101) as f32 - 50.0) / 25.0).collect();
+        runtime.session(&file, [3, 32, 32], 1).unwrap().logits(&images).unwrap()
+    };
+    let narrow = logits(false);
+    assert_eq!(logits(true), narrow);
+    assert!(narrow.iter().any(|&logit| logit != narrow[0]), "{narrow:?}");
+}
+
+#[test]
+fn a_residual_network_in_int8_is_integer_kernels_alone() {
+    let file = model(&resnet20(), Dialect::default(), &[]).unwrap().proto.encode_to_vec();
+    let operators = runtime().operators(&file).unwrap();
+    // 19 convolutions, two shortcuts that are one each, nine adds, one layer at the end; the image quantized.
+    let count = |operator: &str| operators.get(operator).copied().unwrap_or(0);
+    let counts = ["QLinearConv", "QLinearAdd", "QGemm", "QuantizeLinear", "Slice", "Conv"].map(count);
+    assert_eq!(counts, [21, 9, 1, 1, 0, 0], "{operators:?}");
 }
 
 #[test]

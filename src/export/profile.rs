@@ -48,8 +48,10 @@ impl Profile {
         let usual = Dialect { unsigned_weights, ..Dialect::default() };
         match self {
             Self::OnnxruntimeCpu => usual,
-            Self::Tensorrt => Dialect { quantize_to_fp8: true, signed_activations: true, ..usual },
-            Self::Openvino => Dialect { narrowest: Format::Int(4), ..usual },
+            Self::Tensorrt => {
+                Dialect { quantize_to_fp8: true, signed_activations: true, widens_images: false, ..usual }
+            }
+            Self::Openvino => Dialect { narrowest: Format::Int(4), widens_images: false, ..usual },
         }
     }
 

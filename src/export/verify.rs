@@ -11,6 +11,7 @@ use super::onnx_file;
 use crate::data::Loader;
 use crate::error::{Error, Result};
 use crate::models::Folded;
+use crate::network::{LayerSpec, Op};
 use crate::onnx::Runtime;
 use crate::onnx::Session;
 use crate::onnx::kernels_saturate;
@@ -46,7 +47,7 @@ pub struct Verification {
     pub spread_ms: Option<f64>,
     /// Why the file is not timed, if it is not.
     pub untimed: Option<&'static str>,
-    /// Convolutions, fully connected layers and adds that became integer kernels.
+    /// Convolutions, fully connected layers, adds and padded shortcuts that became integer kernels.
     pub fused: usize,
     /// All of them.
     pub layers: usize,
@@ -102,7 +103,7 @@ pub fn verify(
     }
     progress.finish();
     let (float_times, times) = alternated(&mut float, &mut quantized, &timed, stop)?;
-    let kinds = |layer: &&crate::network::LayerSpec| layer.weight.is_some() || layer.op == crate::network::Op::Add;
+    let kinds = |layer: &&LayerSpec| layer.weight.is_some() || matches!(layer.op, Op::Add | Op::PadShortcut { .. });
     let percent = |count: usize| 100.0 * count as f64 / tally.n.max(1) as f64;
     Ok(Verification {
         n: tally.n,

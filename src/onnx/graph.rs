@@ -27,12 +27,20 @@ pub struct Dialect {
     pub unsigned_weights: bool,
     /// Whether tensors with negative values are signed bytes, instead of unsigned ones around 128.
     pub signed_activations: bool,
+    /// Whether images get channels of zeros up to a multiple of four where that makes the first convolution faster.
+    pub widens_images: bool,
 }
 
 impl Default for Dialect {
     /// That of ONNX Runtime on a CPU, which fails on a file that mixes QuantizeLinear to float8 with integers.
     fn default() -> Self {
-        Self { quantize_to_fp8: false, narrowest: Format::Int(2), unsigned_weights: false, signed_activations: false }
+        Self {
+            quantize_to_fp8: false,
+            narrowest: Format::Int(2),
+            unsigned_weights: false,
+            signed_activations: false,
+            widens_images: true,
+        }
     }
 }
 

@@ -7,6 +7,8 @@ mod network;
 pub mod proto;
 mod quantizers;
 mod runtime;
+mod shortcut;
+mod widened;
 
 pub use graph::{Dialect, entry};
 pub use network::{INPUT, OUTPUT, OnnxModel, model};

@@ -5,6 +5,8 @@ use super::element::Element;
 use super::graph::{Dialect, FLOAT, Graph, float, int, ints};
 use super::proto::ModelProto;
 use super::quantizers;
+use super::shortcut;
+use super::widened;
 use crate::error::Result;
 use crate::formats::Format;
 use crate::network::Act;
@@ -36,11 +38,15 @@ pub struct OnnxModel {
 /// A granularity that cannot be written, with the layer's name.
 pub fn model(stored: &StoredNetwork, dialect: Dialect, metadata: &[(String, String)]) -> Result<OnnxModel> {
     let network = &stored.network;
-    let mut writer = Writer { graph: Graph::new(dialect), stored, input: String::new(), outputs: Vec::new() };
-    writer.input = match stored.input_scale {
-        Some(scale) => quantizers::point(&mut writer.graph, INPUT, INPUT, &network.input_point, scale),
-        None => INPUT.to_owned(),
-    };
+    let missing = if dialect.widens_images { widened::missing_channels(stored) } else { 0 };
+    let mut writer =
+        Writer { graph: Graph::new(dialect), stored, missing, input: INPUT.to_owned(), outputs: Vec::new() };
+    if missing > 0 {
+        writer.input = widened::images(&mut writer.graph, INPUT, missing);
+    }
+    if let Some(scale) = stored.input_scale {
+        writer.input = quantizers::point(&mut writer.graph, &writer.input, INPUT, &network.input_point, scale);
+    }
     for index in 0..network.layers.len() {
         let output = writer.layer(index)?;
         writer.outputs.push(output);
@@ -54,6 +60,8 @@ pub fn model(stored: &StoredNetwork, dialect: Dialect, metadata: &[(String, Stri
 struct Writer<'a> {
     graph: Graph,
     stored: &'a StoredNetwork,
+    /// Channels of zeros that the images get.
+    missing: usize,
     /// Tensor that readers of the input read.
     input: String,
     /// Tensors that readers of each layer read.
@@ -234,19 +242,12 @@ impl Writer<'_> {
         }
     }
 
-    /// Every `stride`-th row and column, then zero channels on both sides.
     fn padded_shortcut(&mut self, layer: &LayerSpec, x: &str, stride: usize, output: &str) -> String {
-        let part = |leaf: &str| format!("{output}_{leaf}");
-        let from = self.stored.network.shape(layer.inputs[0]);
-        let starts = self.graph.integers(&part("starts"), &[0, 0]);
-        let ends = self.graph.integers(&part("ends"), &[from.h as i64, from.w as i64]);
-        let axes = self.graph.integers(&part("axes"), &[2, 3]);
-        let steps = self.graph.integers(&part("steps"), &[stride as i64; 2]);
-        let small = self.graph.node("Slice", &[x, &starts, &ends, &axes, &steps], &part("sliced"), vec![]);
-        let missing = layer.output.c.saturating_sub(from.c) as i64;
-        let (front, behind) = (missing / 2, missing - missing / 2);
-        let pads = self.graph.integers(&part("pads"), &[0, front, 0, 0, 0, behind, 0, 0]);
-        self.graph.node("Pad", &[&small, &pads], output, vec![])
+        let source = layer.inputs[0];
+        let shapes = (self.stored.network.shape(source), layer.output);
+        let integer = self.stored.network.point(source).is_some_and(|point| point.spec.format.is_integer());
+        let write = if integer && self.stored.scale(source).is_some() { shortcut::copied } else { shortcut::moved };
+        write(&mut self.graph, x, shapes, stride, output)
     }
 
     /// Adds weight and bias. An integer bias at the product of the scales lets the layer run as one integer kernel. ONNX
@@ -258,7 +259,9 @@ impl Writer<'_> {
         // ONNX Runtime 1.31 fuses a Gemm of int2 weights into a kernel that does not take them.
         let narrowest =
             if matches!(layer.op, Op::Linear { .. }) { Format::Int(4) } else { self.graph.dialect.narrowest };
-        let weight = quantizers::weight(&mut self.graph, &weight_name, &arrays.weight, narrowest)?;
+        let wide = (self.missing > 0 && source == Source::Input).then(|| widened::weight(&arrays.weight, self.missing));
+        let weight = wide.as_ref().unwrap_or(&arrays.weight);
+        let weight = quantizers::weight(&mut self.graph, &weight_name, weight, narrowest)?;
         let input = self.stored.network.point(source).map_or(Format::Float32, |point| point.spec.format);
         let steps = match self.stored.scale(source) {
             Some(scale) if takes_integer_bias(format, input) => arrays.weight.bias_steps(arrays.bias.len(), scale),

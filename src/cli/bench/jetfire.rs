@@ -50,7 +50,8 @@ pub(super) fn run(args: &JetfireArgs, common: &Common) -> Result<()> {
         let network = space.network(&space.widest().0).in_float();
         let trained = |flow| {
             let train = TrainConfig { epochs: args.epochs, flow, ..settings.train.clone() };
-            trained_or_read(&TrainSettings { train, ..settings.training() }, &network, common)
+            let name = format!("{}-{flow}", network.model);
+            trained_or_read(&name, &TrainSettings { train, ..settings.training() }, &network, common)
                 .map(|(trained, _)| trained)
         };
         pairs.push((seed, trained(Flow::Float32)?, trained(Flow::Int8Blocks)?));

@@ -5,6 +5,7 @@ mod evolve_space;
 mod friendliness;
 mod jetfire;
 mod joint;
+mod kept;
 mod latency;
 mod one_shot;
 mod predict;

@@ -128,7 +128,8 @@ fn settings(args: &PtqArgs, common: &Common, seed: u64) -> Result<Settings> {
             settings.train.epochs = args.epochs;
             let space = Space::new(settings.space.clone())?;
             let network = space.network(&space.widest().0).in_float();
-            trained_or_read(&settings.training(), &network, common)?.1.supernet().display().to_string()
+            let name = format!("{}-{}", network.model, settings.train.flow);
+            trained_or_read(&name, &settings.training(), &network, common)?.1.supernet().display().to_string()
         }
     };
     line.extend(["--mode", "ptq", "--weights", &weights]);

@@ -23,16 +23,17 @@ pub(super) struct Trained {
     pub(super) wall_s: f64,
 }
 
-/// Trains in a folder of its own, or reads what a finished training left there.
+/// Trains in `runs/bench-train-<name>-seed<N>`, or reads what a finished training left there.
 ///
 /// # Errors
 /// Whatever the training fails with.
 pub(super) fn trained_or_read(
+    name: &str,
     settings: &TrainSettings,
     network: &Network,
     common: &Common,
 ) -> Result<(Trained, RunDirectory)> {
-    let name = format!("bench-train-{}-{}", network.model, settings.train.flow);
+    let name = format!("bench-train-{name}");
     let path = PathBuf::from("runs").join(format!("{name}-seed{}", settings.seed));
     let threads = common.thread_count()?;
     let config = format!("{settings:#?}\nthreads: {threads}\nnetwork: {network:?}\n");

@@ -57,9 +57,10 @@ pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found>
     }
     args.settings().check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
-    let (folder, space) = match &args.own.target {
-        Some(target) => own_table::own_table(&args.own, target, (&space, &args.budget_ms), (common, &session))?,
-        None => (folder(args, &space)?.to_owned(), space),
+    let (folder, space, teacher) = match &args.own.target {
+        Some(target) => own_table::own_table(&args.own, target, (&space, &args.budget_ms), (common, &session))
+            .map(|(folder, space, teacher)| (folder, space, Some(teacher)))?,
+        None => (folder(args, &space)?.to_owned(), space, None),
     };
     let seed = Seed::new(common.root());
     let scorer = scorer(args, &folder, &space, seed)?;
@@ -80,7 +81,7 @@ pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found>
     let spaces = spaces.into_iter().map(|(genome, score)| (SpaceCode::from(&genome), score)).collect();
     let seconds = session.started.elapsed().as_secs_f64();
     let place = out(args, &space, common);
-    let found = Found { space, settings: scorer.settings().clone(), spaces, evaluations, seconds };
+    let found = Found { space, settings: scorer.settings().clone(), spaces, evaluations, seconds, teacher };
     if let Some(path) = place.map(|place| files::write(&found, &place)).transpose()?.flatten() {
         session.say(&format!("search space: {}", path.display()));
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::Common;
 use crate::cost::latency::Target;
 use crate::data::{DataSource, Holdout, Split};
-use crate::engine::{BlockFolder, BlockSettings, Session, make_blocks, smallest_ms};
+use crate::engine::{BlockFolder, BlockSettings, Session, TeacherResult, make_blocks, smallest_ms};
 use crate::error::{Error, Result};
 use crate::space::{Hyperspace, Resolution};
 use crate::train::{BlockTraining, TrainConfig};
@@ -77,7 +77,7 @@ pub(super) fn usual_place(space: &Hyperspace) -> PathBuf {
     Path::new("runs").join(format!("evolve-{}", space.name))
 }
 
-/// Makes the table, or what is missing of it; its folder and the hyperspace with what its ends take.
+/// Makes the table, or what is missing of it; its folder, the hyperspace with what its ends take, what the teacher reaches.
 ///
 /// # Errors
 /// Images that the hyperspace has not the side of, a folder of other settings, or whatever a step fails with.
@@ -86,7 +86,7 @@ pub(super) fn own_table(
     target: &Path,
     (space, budgets): (&Hyperspace, &[f32]),
     (common, session): (&Common, &Session),
-) -> Result<(PathBuf, Hyperspace)> {
+) -> Result<(PathBuf, Hyperspace, TeacherResult)> {
     let settings = args.settings(space, target, common)?;
     let device = Arc::new(Target::load(target)?);
     refuse_unreachable(&device, &settings.space, budgets)?;
@@ -95,7 +95,7 @@ pub(super) fn own_table(
     session.say(&format!("table of blocks: {}", folder.table().display()));
     let reached = make_blocks(&settings, &folder, &device, (common.thread_count()?, session))?;
     session.say(&format!("teacher: test top-1 {:.2} %", reached.test_top1));
-    Ok((folder.table(), folder.space()?))
+    Ok((folder.table(), folder.space()?, reached))
 }
 
 /// Smaller than the smallest network's time by this factor, a budget has no network: another size may be a little faster.

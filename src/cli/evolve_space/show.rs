@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::describe::mmacs;
 use crate::cli::Common;
 use crate::cli::common::print;
+use crate::engine::TeacherResult;
 use crate::error::Result;
 use crate::report::markdown_table;
 use crate::search::{QtScore, QtSettings};
@@ -18,6 +19,8 @@ pub(in crate::cli) struct Found {
     /// Number of spaces they are the best of; none where they were given.
     pub(super) evaluations: Option<usize>,
     pub(super) seconds: f64,
+    /// What the table's blocks were distilled from, where the table is our own.
+    pub(in crate::cli) teacher: Option<TeacherResult>,
 }
 
 /// Prints spaces with their scores, as a table or as one JSON object.

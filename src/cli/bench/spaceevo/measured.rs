@@ -1,13 +1,14 @@
 //! Members of a front, measured in ONNX Runtime; the picked ones exported and run on all test images.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::common::write_result;
+use crate::cli::bench::kept::{keep, kept};
 use crate::cost::latency::Target;
-use crate::engine::{Pick, RunDirectory, Session, Summary, picked};
-use crate::error::{Error, Result};
+use crate::engine::{Pick, RunDirectory, Session, Summary, Tested, picked};
+use crate::error::Result;
 use crate::export::{Profile, onnx_file, verify};
 use crate::network::Network;
 use crate::onnx::Runtime;
@@ -38,28 +39,45 @@ pub(super) fn best_within(points: &[Point], budget: f32) -> Option<&Point> {
     within.max_by(|a, b| a.top1.total_cmp(&b.top1))
 }
 
-/// The members of a run's front by rising cost, from `place` if it is there; those best within `budgets` are exported.
+/// The members of a run's front by rising cost, as far as known from `measured.csv` in its folder; those best within `budgets`
+/// are exported.
 ///
 /// # Errors
 /// ONNX Runtime is missing or refuses a network, an interrupt, or a file that is damaged.
 pub(super) fn points(
     (run, folder): (&Summary, &RunDirectory),
     (target, budgets): (&Path, &[f32]),
-    place: &Path,
     session: &Session,
 ) -> Result<Vec<Point>> {
-    let bad = |error: csv::Error| Error::bad_file(place, error.to_string());
-    if place.is_file() {
-        let mut reader = csv::Reader::from_path(place).map_err(bad)?;
-        return reader.deserialize().collect::<csv::Result<Vec<Point>>>().map_err(bad);
+    let place = folder.state().join("measured.csv");
+    let runtime = Runtime::load()?;
+    let mut points = match kept(&place)? {
+        Some(points) => points,
+        None => measured(run, target, &runtime, session)?,
+    };
+    keep(&place, &points)?;
+    let best = budgets.iter().filter_map(|&budget| best_within(&points, budget));
+    let missing: BTreeSet<usize> = best.filter(|point| point.file_top1.is_none()).map(|point| point.id).collect();
+    let progress = Progress::new("export", missing.len() as u64, session.quiet);
+    for id in missing {
+        let top1 = exported(folder, id, &runtime, session)?;
+        points.iter_mut().filter(|point| point.id == id).for_each(|point| point.file_top1 = Some(top1));
+        keep(&place, &points)?;
+        progress.step(1);
     }
-    let (device, runtime) = (Target::load(target)?.device, Runtime::load()?);
+    progress.finish();
+    Ok(points)
+}
+
+/// The members of a run's front with their latency in ONNX Runtime.
+fn measured(run: &Summary, target: &Path, runtime: &Runtime, session: &Session) -> Result<Vec<Point>> {
+    let device = Target::load(target)?.device;
     let space = Space::new(run.settings.space.clone())?;
     let networks: Vec<Network> = run.front.iter().map(|member| space.network(&member.row.genome.0)).collect();
     let times = pinned(|| {
-        networks_ms(&runtime, &networks, &device, &mut || session.check_interrupt("the same command goes on"))
+        networks_ms(runtime, &networks, &device, &mut || session.check_interrupt("the same command goes on"))
     })??;
-    let point = |(member, measured_ms): (&crate::engine::Tested, f64)| Point {
+    let point = |(member, measured_ms): (&Tested, f64)| Point {
         id: member.row.id,
         top1: member.row.top1,
         test_top1: member.test_top1,
@@ -67,21 +85,7 @@ pub(super) fn points(
         measured_ms,
         file_top1: None,
     };
-    let mut points: Vec<Point> = run.front.iter().zip(times).map(point).collect();
-    let progress = Progress::new("export", budgets.len() as u64, session.quiet);
-    for &budget in budgets {
-        if let Some(id) = best_within(&points, budget).map(|point| point.id) {
-            let top1 = exported(folder, id, &runtime, session)?;
-            points.iter_mut().filter(|point| point.id == id).for_each(|point| point.file_top1 = Some(top1));
-        }
-        progress.step(1);
-    }
-    progress.finish();
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    points.iter().try_for_each(|point| writer.serialize(point)).map_err(bad)?;
-    let bytes = writer.into_inner().map_err(|error| Error::bad_file(place, error.to_string()))?;
-    write_result(Some(place), &String::from_utf8_lossy(&bytes))?;
-    Ok(points)
+    Ok(run.front.iter().zip(times).map(point).collect())
 }
 
 /// Test top-1 of a member in ONNX Runtime.

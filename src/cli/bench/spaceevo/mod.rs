@@ -6,31 +6,27 @@
 
 mod arms;
 mod measured;
+mod proxies;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser};
 use serde_json::json;
 
 use self::arms::{Arm, arms};
 use self::measured::{Point, best_within, points};
+use self::proxies::{Proxy, correlations, proxies};
 use super::demo::{demo_settings, run_or_read};
 use crate::cli::common::{print, write_result};
 use crate::cli::evolve_space::{Found, answered};
 use crate::cli::{Cli, Common, Verb};
-use crate::engine::stage_losses;
-use crate::engine::{RunDirectory, Status, Summary};
+use crate::engine::{RunDirectory, Summary};
 use crate::error::{Error, Result};
-use crate::genome::Genome;
 use crate::onnx::Runtime;
 use crate::report::{Difference, FrontGroup, fronts};
 use crate::seed::Seed;
-use crate::space::{Hyperspace, Space};
-use crate::stats::spearman;
-
-/// Networks whose Q-T loss is compared with their accuracy.
-const PROXIES: usize = 30;
+use crate::space::Hyperspace;
 
 /// An evolved space against manual ones.
 #[derive(Args, Debug)]
@@ -85,8 +81,10 @@ struct Report<'a> {
     space: &'a Hyperspace,
     arms: Vec<Arm>,
     searched: Vec<Searched>,
-    /// Loss and accuracy of some networks of the evolved space.
-    proxies: Vec<(f64, f64)>,
+    /// Some networks of the evolved space.
+    proxies: Vec<Proxy>,
+    /// Test top-1 in percent of what the blocks were distilled from.
+    teacher_top1: f64,
 }
 
 /// Evolves, searches, measures, exports and prints the comparison.
@@ -104,14 +102,14 @@ pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
         for (at, arm) in arms.iter().enumerate() {
             let settings = demo_settings(&line(args, arm), common, seed)?;
             let (run, folder) = run_or_read(&settings, &format!("bench-spaceevo-{}", arm.slug()), common)?;
-            let place = args.folder.join(format!("{}-seed{seed}.csv", arm.slug()));
             let budgets: &[f32] = if at == 0 { &args.budget_ms } else { &[] };
-            let points = points((&run, &folder), (&args.target, budgets), &place, &session)?;
+            let points = points((&run, &folder), (&args.target, budgets), &session)?;
             searched.push(Searched { arm: at, seed, run, folder, points });
         }
     }
-    let proxies = proxies(args, &searched[0], common)?;
-    let report = Report { args, space: &found.space, arms, searched, proxies };
+    let proxies = proxies(&args.folder, &searched[0], common)?;
+    let teacher_top1 = found.teacher.map_or(f64::NAN, |teacher| teacher.test_top1);
+    let report = Report { args, space: &found.space, arms, searched, proxies, teacher_top1 };
     let comparisons = report.comparisons(common.root())?;
     let text = words::markdown(&report, &comparisons);
     write_result(args.write.as_deref(), &text)?;
@@ -129,10 +127,12 @@ pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
                 "standard_error": d.and_then(|d| d.standard_error), "verdict": d.map(|d| d.verdict.to_string()) })
         })
         .collect();
+    let [shared, alone, both] = correlations(&report.proxies);
     let off = report.exports().iter().map(|(_, _, off)| *off).fold(0.0, f64::max);
     print(
         &json!({ "space": report.arms[0].code.to_string(), "comparisons": rows, "largest_export_difference": off,
-        "spearman": spearman(&report.proxies) })
+        "teacher_top1": report.teacher_top1, "best_student_top1": report.best_student(),
+        "spearman_shared": shared, "spearman_alone": alone, "spearman_shared_alone": both })
         .to_string(),
     )
 }
@@ -161,26 +161,6 @@ fn line<'a>(args: &'a SpaceEvoArgs, arm: &'a Arm) -> Vec<&'a str> {
         line.push("--distil");
     }
     line
-}
-
-/// Loss by the table's blocks and validation top-1 of the first candidates of a search.
-fn proxies(args: &SpaceEvoArgs, evolved: &Searched, common: &Common) -> Result<Vec<(f64, f64)>> {
-    let path = args.folder.join("proxy.csv");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        let pair = |line: &str| line.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let rows: Option<Vec<(f64, f64)>> = text.lines().skip(1).map(pair).collect();
-        return rows.ok_or_else(|| Error::bad_file(&path, "expected loss,top1"));
-    }
-    let space = Space::new(evolved.run.settings.space.clone())?;
-    let rows = evolved.run.rows.iter().filter(|row| row.status == Status::Searched).take(PROXIES);
-    let rows: Vec<(&Genome, f64)> = rows.map(|row| (&row.genome, row.top1)).collect();
-    let models: Vec<_> = rows.iter().filter_map(|(genome, _)| space.spec_of(&genome.0).staged).collect();
-    let session = common.session(common.thread_count()?, None)?;
-    let losses = stage_losses(&args.folder, &models, (common.thread_count()?, &session))?;
-    let pairs: Vec<(f64, f64)> = losses.into_iter().zip(rows.iter().map(|(_, top1)| *top1)).collect();
-    let lines: String = pairs.iter().map(|(loss, top1)| format!("{loss:.6},{top1}\n")).collect();
-    write_result(Some(&path), &format!("loss,top1\n{lines}"))?;
-    Ok(pairs)
 }
 
 /// The evolved space's top-1 less that of a manual one, within a budget.
@@ -217,6 +197,12 @@ impl Report<'_> {
         Ok(all)
     }
 
+    /// The best test top-1 in percent of any member of any front.
+    fn best_student(&self) -> f64 {
+        let all = self.searched.iter().flat_map(|search| &search.points);
+        all.map(|point| point.test_top1).fold(0.0, f64::max)
+    }
+
     /// Exported members: seed, member, and by how many points top-1 differs in ONNX Runtime.
     fn exports(&self) -> Vec<(u64, &Point, f64)> {
         let own = self.searched.iter().filter(|search| search.arm == 0);
@@ -237,10 +223,5 @@ impl Report<'_> {
         let groups: Vec<FrontGroup> = self.arms.iter().enumerate().map(group).collect();
         let budgets: Vec<f64> = self.args.budget_ms.iter().map(|&ms| f64::from(ms)).collect();
         fronts("measured latency (ms)", "test top-1 (%)", &groups, &budgets)
-    }
-
-    /// Where a search lies.
-    fn place(search: &Searched) -> &Path {
-        search.folder.folder()
     }
 }

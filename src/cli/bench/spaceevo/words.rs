@@ -1,8 +1,9 @@
 //! The Markdown of `bench spaceevo`.
 
+use super::proxies::{Proxy, correlations};
 use super::{Compared, Report, SpaceEvoArgs};
 use crate::report::markdown_table;
-use crate::stats::{mean, spearman};
+use crate::stats::mean;
 
 /// The command, as it was given.
 fn command(args: &SpaceEvoArgs, seed: u64) -> String {
@@ -38,7 +39,7 @@ pub(super) fn markdown(report: &Report, comparisons: &[Compared]) -> String {
          The space was evolved for {} ms on a table of blocks distilled from a teacher on the same images. Each space trains a\n\
          supernet of its own for as many epochs and scores as many candidates under int8; NSGA-II trades validation accuracy for\n\
          predicted latency. Members of the fronts are measured in ONNX Runtime, one thread; within a budget the member of the best\n\
-         validation accuracy counts, and its test top-1 is shown.\n\n{}\n{}\n{}\n{}",
+         validation accuracy counts, and its test top-1 is shown.\n\n{}\n{}\n{}\n{}\n{}\n{}",
         command(report.args, first),
         settings.version,
         settings.threads,
@@ -47,7 +48,9 @@ pub(super) fn markdown(report: &Report, comparisons: &[Compared]) -> String {
         spaces(report),
         accuracies(report),
         verdicts(report, comparisons),
-        proofs(report)
+        proofs(report),
+        teacher(report),
+        proxies(report)
     )
 }
 
@@ -111,15 +114,43 @@ fn proofs(report: &Report) -> String {
     let rows: Vec<Vec<String>> = exports.iter().map(row).collect();
     let header = ["seed", "member", "test top-1", "in ONNX Runtime", "difference"];
     let largest = exports.iter().map(|(_, _, off)| *off).fold(0.0, f64::max);
-    let relation = spearman(&report.proxies).map_or_else(|| "undefined".to_owned(), |rho| format!("{rho:.2}"));
-    let runs: Vec<String> =
-        report.searched.iter().map(|search| format!("`{}`", Report::place(search).display())).take(1).collect();
     format!(
         "Exported members of the evolved space, the supernet's int8 accuracy against the file's on all test images; largest\n\
-         difference {largest:.2} points.\n\n{}\nSpearman's correlation of the Q-T loss (noise of the stages, summed; lower is better) with the \
-         validation top-1 of {} networks\nof the evolved space on the supernet of {}: {relation}.\n",
-        markdown_table(&header, &rows),
+         difference {largest:.2} points.\n\n{}\n",
+        markdown_table(&header, &rows)
+    )
+}
+
+/// Whether what the blocks were distilled from is worth learning from.
+fn teacher(report: &Report) -> String {
+    let (teacher, student) = (report.teacher_top1, report.best_student());
+    format!(
+        "The teacher reaches {teacher:.2} % of the test images, the best member of any front {student:.2} %: {:.2} points less.\n",
+        teacher - student
+    )
+}
+
+/// Q-T losses against accuracies.
+fn proxies(report: &Report) -> String {
+    let alone: Vec<&Proxy> = report.proxies.iter().filter(|own| own.alone_top1.is_some()).collect();
+    let row = |own: &&Proxy| {
+        vec![
+            format!("#{}", own.id),
+            format!("{:.3}", own.loss),
+            format!("{:.2}", own.shared_top1),
+            own.alone_top1.map_or_else(|| "-".to_owned(), |top1| format!("{top1:.2}")),
+        ]
+    };
+    let rows: Vec<Vec<String>> = alone.iter().map(row).collect();
+    let named = |rho: Option<f64>| rho.map_or_else(|| "undefined".to_owned(), |rho| format!("{rho:.2}"));
+    let [shared, of_alone, both] = correlations(&report.proxies).map(named);
+    format!(
+        "Q-T loss (noise of the stages, added up; lower is better) of {} networks of the evolved space against validation top-1 on\n\
+         the weights of the supernet of seed {}, Spearman's correlation: {shared}. Of {} of them, each also trained alone as long: loss against\n\
+         top-1 alone {of_alone}, top-1 shared against alone {both}.\n\n{}",
         report.proxies.len(),
-        runs.join("")
+        report.searched[0].seed,
+        alone.len(),
+        markdown_table(&["network", "Q-T loss", "top-1 shared", "top-1 alone"], &rows)
     )
 }
