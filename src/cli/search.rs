@@ -114,6 +114,9 @@ pub struct SearchArgs {
     /// nsga2, random and evolution: the largest network learns from the labels, the smaller ones from its answers
     #[arg(long)]
     pub distil: bool,
+    /// evolution: candidates cost at least this share of the objective's limit; with --constraint they lie in a band
+    #[arg(long, value_name = "SHARE")]
+    pub band: Option<f64>,
     /// nsga2 and evolution: points of top-1 that a clean bit of the logits, or a doubling of speed over float32, is worth
     /// while candidates are compared [default: none]
     #[arg(long, value_name = "POINTS")]
@@ -237,7 +240,7 @@ fn named(error: Error, folder: &RunDirectory) -> Error {
 fn refuse_misplaced(args: &SearchArgs) -> Result<()> {
     let (nsga2, random, fliqs) = (Algorithm::Nsga2, Algorithm::Random, Algorithm::Fliqs);
     let evolution = Algorithm::Evolution;
-    let options: [(&str, bool, &[Algorithm]); 11] = [
+    let options: [(&str, bool, &[Algorithm]); 12] = [
         ("--targets", args.targets.is_some(), &[fliqs]),
         ("--entropy", args.entropy.is_some(), &[fliqs]),
         ("--beta", args.beta.is_some(), &[fliqs]),
@@ -249,6 +252,7 @@ fn refuse_misplaced(args: &SearchArgs) -> Result<()> {
         ("--distil", args.distil, &[nsga2, random, evolution]),
         ("--float-epochs", args.training.float_epochs > 0, &[nsga2, random, evolution]),
         ("--friendliness", args.friendliness.is_some(), &[nsga2, evolution]),
+        ("--band", args.band.is_some(), &[evolution]),
     ];
     match options.iter().find(|(_, given, takers)| *given && !takers.contains(&args.algorithm)) {
         None => Ok(()),
@@ -333,6 +337,7 @@ pub fn settings(args: &SearchArgs, common: &Common) -> Result<Settings> {
         strict: args.strict,
         objective: args.objective,
         constraints: args.constraint.clone(),
+        band: args.band,
         friendliness: args.friendliness.map(|weight| Friendliness { weight, form: args.friendly_form }),
         targets: args.targets.clone().unwrap_or_else(|| vec![0.35, 0.5, 0.75]),
         train_uniform: !args.no_uniform,

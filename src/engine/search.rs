@@ -109,6 +109,10 @@ pub fn run_search(settings: &Settings, folder: &RunDirectory, session: &Session)
         Mode::PostTraining => post_training::begin(settings, folder, session, (&space, &pricing), &images)?,
     };
     let limits = Limits::new(&space, &pricing, &settings.constraints);
+    let limits = match settings.band {
+        Some(share) => limits.with_band(settings.objective, share),
+        None => limits,
+    };
     let mut work =
         Work { settings, session, space: &space, pricing: &pricing, limits, images: &images, trained: &trained };
     let stop = work.searched(&mut history, first)?;

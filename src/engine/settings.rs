@@ -140,6 +140,9 @@ pub struct Settings {
     pub objective: Metric,
     /// Hard limits.
     pub constraints: Vec<Constraint>,
+    /// Evolution: the share of the objective's limit that candidates cost at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<f64>,
     /// What quantization-friendliness adds to a candidate's top-1 while it is searched, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub friendliness: Option<Friendliness>,
@@ -199,6 +202,7 @@ impl Settings {
         within("--calibration", self.calibration, 2, 10_000_000)?;
         within("--sandwich", self.sandwich, 0, 64)?;
         self.friendliness.iter().try_for_each(|term| term.check(self.target.is_some()))?;
+        self.check_band()?;
         let why = "no latency is known without a table; --target DIR names one (`bitfront profile` makes it)";
         let limited = self.constraints.iter().any(|limit| limit.metric == Metric::LatencyMs);
         for (option, wanted) in [("--constraint", limited), ("--objective", self.objective == Metric::LatencyMs)] {
@@ -246,6 +250,21 @@ impl Settings {
                     return Err(Error::bad_value("--targets", target, "a share of the int8 cost above 0, at most 1"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn check_band(&self) -> Result<()> {
+        let Some(share) = self.band else { return Ok(()) };
+        if !(0.0..1.0).contains(&share) {
+            return Err(Error::bad_value("--band", share, "a share of the limit: from 0, below 1"));
+        }
+        if !self.constraints.iter().any(|limit| limit.metric == self.objective) {
+            let expected = format!(
+                "has no effect without a limit on the objective, such as --constraint '{}<=0.3'",
+                self.objective
+            );
+            return Err(Error::bad_value("--band", share, expected));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod jetfire;
 mod joint;
 mod kept;
 mod latency;
+mod mixed;
 mod one_shot;
 mod predict;
 mod ptq;
@@ -65,6 +66,11 @@ pub enum BenchCommand {
         after_help = "Example:\n  bitfront bench evolve-space --lut block_lut/mobilew --space mobilew --budget-ms 25 --budget-ms 30"
     )]
     EvolveSpace(evolve_space::EvolveSpaceBenchArgs),
+    /// Formats of a trained network mixed at mean weight bits, refined, against one format everywhere
+    #[command(
+        after_help = "Example:\n  bitfront bench mixed --model resnet20 --weights resnet20.safetensors --data cifar10:DIR --write results/mixed.md"
+    )]
+    Mixed(Box<mixed::MixedArgs>),
     /// From images to an evolved space, searched, measured and exported, against manual spaces
     #[command(
         after_help = "Example:\n  bitfront bench spaceevo --target latency_tables/mine --budget-ms 0.1 --budget-ms 0.2 --write results/spaceevo.md"
@@ -111,6 +117,7 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Latency(options) => latency::run(options, common),
         BenchCommand::EvolveSpace(options) => evolve_space::run(options, common),
         BenchCommand::Spaceevo(options) => spaceevo::run(options, common),
+        BenchCommand::Mixed(options) => mixed::run(options, common),
         BenchCommand::Predict(options) => predict::run(options, common),
         BenchCommand::Refine(options) => refine::run(options, common),
         BenchCommand::Options(options) => refine_options::run(options, common),

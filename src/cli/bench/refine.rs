@@ -53,7 +53,8 @@ pub(super) fn run(args: &RefineBenchArgs, common: &Common) -> Result<()> {
 }
 
 fn row(args: &RefineBenchArgs, point: &Point, seeded: &Seeded) -> Result<Row> {
-    let (network, refined, seconds) = seeded.refined(point, &args.how)?;
+    let network = seeded.in_formats(point);
+    let (refined, seconds) = seeded.refined(&network, &args.how)?;
     let before = seeded.test.read(&refined.before);
     let after = if refined.helped() { seeded.test.read(&refined.after) } else { before };
     seeded.say(&format!("{point}, seed {}: {:.2} -> {:.2} in {seconds:.0} s", seeded.seed, before.top1, after.top1));

@@ -98,7 +98,7 @@ pub(super) fn run(args: &OptionsArgs, common: &Common) -> Result<()> {
 }
 
 fn row(point: &Point, (text, how): &(&str, RefinementArgs), seeded: &Seeded) -> Result<Row> {
-    let (_, refined, seconds) = seeded.refined(point, how)?;
+    let (refined, seconds) = seeded.refined(&seeded.in_formats(point), how)?;
     let (test, divergence) = (seeded.test.read(&refined.after), refined.harm[1]);
     seeded.say(&format!("{point} {text}, seed {}: {:.2} in {seconds:.0} s", seeded.seed, test.top1));
     let (point, options) = (point.to_string(), (*text).to_owned());

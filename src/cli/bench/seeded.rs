@@ -86,16 +86,21 @@ pub(super) struct Seeded<'a> {
 }
 
 impl Seeded<'_> {
-    /// The network in the formats of a point, refined, with the seconds that it took.
+    /// The network in the formats of a point.
+    pub(super) fn in_formats(&self, point: &Point) -> Network {
+        let mut network = self.network.clone();
+        point.assign(&mut network);
+        network
+    }
+
+    /// The network in the formats of `network`, refined, with the seconds that it took.
     ///
     /// # Errors
     /// What a refinement fails with.
-    pub(super) fn refined(&self, point: &Point, how: &RefinementArgs) -> Result<(Network, Refined, f64)> {
-        let mut network = self.network.clone();
-        point.assign(&mut network);
+    pub(super) fn refined(&self, network: &Network, how: &RefinementArgs) -> Result<(Refined, f64)> {
         let began = Instant::now();
-        let refined = how.refine((&network, self.weights, &self.images), self.seed, self.session)?;
-        Ok((network, refined, began.elapsed().as_secs_f64()))
+        let refined = how.refine((network, self.weights, &self.images), self.seed, self.session)?;
+        Ok((refined, began.elapsed().as_secs_f64()))
     }
 
     /// Tells the user.
