@@ -49,6 +49,9 @@ pub struct SpaceEvoArgs {
     /// Of these, those in float32
     #[arg(long, value_name = "N", default_value = "4")]
     pub float_epochs: String,
+    /// Images a training step
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub batch: String,
     /// Candidates that each search evaluates
     #[arg(long, value_name = "N", default_value = "100")]
     pub evaluations: String,
@@ -156,7 +159,8 @@ fn evolved(args: &SpaceEvoArgs, common: &Common) -> Result<Found> {
 fn line<'a>(args: &'a SpaceEvoArgs, arm: &'a Arm) -> Vec<&'a str> {
     let mut line = vec!["--space", arm.file(), "--objective", "latency_ms", "--learned-ranges"];
     line.extend(["--target", args.target.to_str().unwrap_or_default()]);
-    line.extend(["--epochs", &args.epochs, "--float-epochs", &args.float_epochs, "--evaluations", &args.evaluations]);
+    line.extend(["--epochs", &args.epochs, "--float-epochs", &args.float_epochs, "--batch", &args.batch]);
+    line.extend(["--evaluations", &args.evaluations]);
     if args.distil {
         line.push("--distil");
     }

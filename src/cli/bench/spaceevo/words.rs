@@ -9,12 +9,14 @@ use crate::stats::mean;
 fn command(args: &SpaceEvoArgs, seed: u64) -> String {
     let budgets: String = args.budget_ms.iter().map(|ms| format!(" --budget-ms {ms}")).collect();
     let mut text = format!(
-        "bitfront bench spaceevo --space {} --target {}{budgets} --seeds {} --epochs {} --float-epochs {} --evaluations {}",
+        "bitfront bench spaceevo --space {} --target {}{budgets} --seeds {} --epochs {} --float-epochs {} --batch {} \
+         --evaluations {}",
         args.space,
         args.target.display(),
         args.seeds,
         args.epochs,
         args.float_epochs,
+        args.batch,
         args.evaluations
     );
     if args.distil {
