@@ -9,6 +9,7 @@ pub mod eval;
 pub mod evolve_space;
 pub mod export;
 pub mod formats;
+mod kept;
 pub mod latency;
 pub mod law;
 pub mod network_choice;
