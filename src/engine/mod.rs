@@ -21,6 +21,8 @@ mod settings;
 mod single;
 mod starting_weights;
 mod supernet;
+mod switching;
+mod targets;
 mod trained;
 mod workers;
 
@@ -38,4 +40,6 @@ pub use session::{Session, device, set_threads};
 pub use settings::{Algorithm, MOST_THREADS, Mode, Settings, TrainSettings};
 pub use single::{SingleResult, check_training, tested_top1, train_single};
 pub use starting_weights::StartingWeights;
+pub use switching::read_switching;
+pub use targets::{TargetRow, read_targets};
 pub use trained::Trained;
