@@ -9,7 +9,7 @@ use crate::stats::mean;
 /// The lines of one method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// The method: `FP uniform`, `INT FLIQS-L`.
+    /// The method: `FP uniform`, `INT L` (FLIQS-L in integers).
     pub name: String,
     /// (GBOPs, top-1) by rising cost. Uniform formats have a line a width, from few bits to many; searches one over all
     /// widths and targets.
@@ -19,7 +19,7 @@ pub struct Curve {
 /// The curves of the networks that a picture compares; those that only some claim needs are left out.
 pub fn curves(points: &[Point]) -> Vec<Curve> {
     let methods = [Numbers::Int, Numbers::Fp].into_iter().flat_map(|numbers| {
-        let sets = [("uniform", None), ("FLIQS-S", Some(FormatSet::S)), ("FLIQS-L", Some(FormatSet::L))];
+        let sets = [("uniform", None), ("S", Some(FormatSet::S)), ("L", Some(FormatSet::L))];
         let searches = sets.map(|(name, set)| (name, set, Purpose::Search));
         searches.into_iter().chain([("joint", Some(FormatSet::L), Purpose::Joint)]).map(move |method| (numbers, method))
     });
@@ -68,7 +68,7 @@ mod tests {
     fn published_curves_are_the_figures() {
         let curves = curves(&published_points("resnet18").unwrap());
         let names: Vec<&str> = curves.iter().map(|curve| curve.name.as_str()).collect();
-        assert_eq!(names, ["INT FLIQS-L", "FP uniform", "FP FLIQS-S", "FP FLIQS-L"]);
+        assert_eq!(names, ["INT L", "FP uniform", "FP S", "FP L"]);
         assert_eq!(curves[1].lines.len(), 6);
         assert!(curves[1].lines.contains(&vec![(29.23, 67.96), (116.9, 70.56)]));
         assert_eq!((curves[3].lines.len(), curves[3].lines[0].len()), (1, 6));
@@ -84,6 +84,6 @@ mod tests {
         let scratch =
             Point { cell: Cell { purpose: Purpose::Scratch, ..point(0, 1.0, 1.0).cell }, gbops: 1.0, top1: 1.0 };
         let curves = curves(&[point(0, 1.0, 70.0), point(1, 2.0, 71.0), scratch]);
-        assert_eq!(curves, [Curve { name: "FP FLIQS-L".into(), lines: vec![vec![(1.5, 70.5)]] }]);
+        assert_eq!(curves, [Curve { name: "FP L".into(), lines: vec![vec![(1.5, 70.5)]] }]);
     }
 }
