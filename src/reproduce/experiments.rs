@@ -59,6 +59,7 @@ pub struct Protocol {
     /// Networks that only some claim needs: floats in FLIQS-L at width 1.
     pub(super) extras: &'static [Purpose],
 }
+
 macro_rules! shipped {
     ($name:literal) => {
         (concat!("search_spaces/", $name), include_str!(concat!("../../search_spaces/", $name)))

@@ -1,5 +1,5 @@
 //! The experiments behind published claims, as data: which networks are trained ([`Protocol`], [`Cell`]), what is kept of each
-//! ([`Row`]), what the claims say of them ([`claims`]), and the published figures ([`fliqs`], [`hawq_v3`]).
+//! ([`Row`]), what the claims say of them ([`claims()`]), and the published figures ([`fliqs`], [`hawq_v3`]).
 //!
 //! Nothing here trains: `bitfront reproduce` does, and writes what this module makes of the results.
 
