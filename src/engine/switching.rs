@@ -21,7 +21,7 @@ use crate::train::Trainer;
 use crate::train::switching_error;
 
 /// Pairs of networks that are drawn from each distribution.
-const PAIRS: usize = 8;
+const PAIRS: usize = 4;
 /// Most images that they run on.
 const IMAGES: i64 = 64;
 
