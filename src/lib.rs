@@ -15,7 +15,7 @@
 //! | 5 | [`layers`], [`onnx`], [`optim`], [`search`] |
 //! | 6 | [`models`], [`profile`] |
 //! | 7 | [`ptq`], [`train`] |
-//! | 8 | [`engine`], [`export`], [`report`] |
+//! | 8 | [`engine`], [`export`], [`report`], [`reproduce`] |
 //! | 9 | [`cli`] |
 
 pub mod atomic;
@@ -42,6 +42,7 @@ pub mod ptq;
 pub mod quant;
 
 pub mod report;
+pub mod reproduce;
 pub mod ron_text;
 pub mod search;
 pub mod seed;

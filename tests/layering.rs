@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Every top-level module and its floor (`src/lib.rs` explains them). A module may use lower floors only; `error` lies
 /// below all of them.
-const FLOORS: [(&str, u8); 29] = [
+const FLOORS: [(&str, u8); 30] = [
     ("atomic", 0),
     ("error", 0),
     ("genome", 0),
@@ -36,6 +36,7 @@ const FLOORS: [(&str, u8); 29] = [
     ("engine", 8),
     ("export", 8),
     ("report", 8),
+    ("reproduce", 8),
     ("cli", 9),
 ];
 

@@ -26,6 +26,8 @@ mod packed;
 /// Post-training quantization.
 mod ptq;
 mod python;
+/// The experiments behind published claims.
+mod reproduce;
 /// A search as a user runs it.
 mod run_directory;
 /// The search loop through its public face.

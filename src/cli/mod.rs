@@ -9,6 +9,7 @@ pub mod eval;
 pub mod evolve_space;
 pub mod export;
 pub mod formats;
+mod kept;
 pub mod latency;
 pub mod law;
 pub mod network_choice;
@@ -18,6 +19,7 @@ pub mod ready;
 pub mod refine;
 mod refinement;
 pub mod report;
+pub mod reproduce;
 pub mod search;
 pub mod sensitivity;
 pub mod train;
@@ -80,6 +82,8 @@ pub enum Verb {
     Latency(latency::LatencyArgs),
     /// Print a finished run's table and draw its picture again
     Report(report::ReportArgs),
+    /// Put published claims to the test, with the published figures beside
+    Reproduce(reproduce::ReproduceArgs),
     /// List number formats, show their values, round numbers
     Formats(formats::FormatsArgs),
     /// Measure bitfront itself
@@ -96,7 +100,7 @@ impl Verb {
             Self::Profile(_) => (true, false),
             Self::Latency(args) => args.takes(),
             Self::Export(args) => (true, args.run.is_none()),
-            Self::Eval(_) | Self::Bench(_) | Self::Sensitivity(_) => (false, true),
+            Self::Eval(_) | Self::Bench(_) | Self::Sensitivity(_) | Self::Reproduce(_) => (false, true),
             Self::Resume(_) | Self::Cost(_) | Self::Report(_) | Self::Formats(_) | Self::Doctor(_) => (false, false),
         }
     }
@@ -131,6 +135,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Verb::Report(args) => report::run(args, common),
         Verb::Profile(args) => profile::run(args, common),
         Verb::Latency(args) => latency::run(args, common),
+        Verb::Reproduce(args) => reproduce::run(args, common),
         Verb::Formats(args) => formats::run(args, common.json),
         Verb::Bench(args) => bench::run(args, common),
         Verb::Doctor(args) => doctor::run(args, common),

@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::History;
 use super::Row;
@@ -14,10 +13,10 @@ use super::Session;
 use super::Settings;
 use super::Status;
 use super::Summary;
+use super::TargetRow;
 use super::Trained;
 use super::finish::TrainedOf;
 use super::finish::finish;
-use super::history::csv_text;
 use super::plan::Pace;
 use super::plan::spoken;
 use super::repair::Limits;
@@ -25,6 +24,10 @@ use super::supernet;
 use super::supernet::Training;
 use super::supernet::begin;
 use super::supernet::train;
+use super::switching;
+use super::switching::Watch;
+use super::switching::Watched;
+use super::targets::write_targets;
 use super::violation;
 use super::workers::on_one_thread;
 use crate::cost::Constraint;
@@ -50,20 +53,6 @@ enum Job {
     Target(f64),
     /// The weights of one uniform format.
     Uniform(Format, Genome),
-}
-
-/// How one target ended: a row of `targets.csv`.
-#[derive(Clone, Debug, Serialize)]
-struct TargetRow {
-    id: usize,
-    target_share: f64,
-    target: f64,
-    achieved: f64,
-    achieved_over_target: f64,
-    least_certain: f64,
-    mean_entropy: f64,
-    moved: usize,
-    repaired: bool,
 }
 
 /// A finished training: its network, and how its policy ended.
@@ -109,7 +98,7 @@ pub(super) fn run_one_shot(
             history.append(run.row(id, &found, &weights)?)?;
         }
     }
-    folder.write(&folder.folder().join("targets.csv"), &csv_text(&targets, true)?)?;
+    write_targets(folder, &targets)?;
     let trained = || {
         let device = session.device;
         let of = move |row: &Row| {
@@ -180,12 +169,23 @@ impl OneShotRun<'_> {
                 if let Some(state) = state {
                     regime.restore(&state)?;
                 }
-                let ended = train(training, &mut trainer, &mut regime, self.images, self.session)?;
+                let ended = if self.settings.one_shot.switching {
+                    let mut watched = Watched { search: &mut regime, watch: self.watch(id, seed, steps) };
+                    train(training, &mut trainer, &mut watched, self.images, self.session)?
+                } else {
+                    train(training, &mut trainer, &mut regime, self.images, self.session)?
+                };
                 self.refuse_stop(ended)?;
                 self.settled(id, *share, target, &regime)?
             }
         };
         Ok((found, trainer.weights))
+    }
+
+    fn watch(&self, id: usize, seed: Seed, steps: usize) -> Watch<'_> {
+        let images = self.images.judging.calibration().first().map_or_else(Tensor::new, |x| x.shallow_clone());
+        let seed = seed.child("switching").at(id as u64);
+        Watch { space: self.space, images, steps, id, path: switching::file(self.folder), seed }
     }
 
     /// Half a training gives no network worth showing: its weights were never trained on it alone.

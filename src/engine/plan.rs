@@ -73,7 +73,7 @@ impl Pace {
 }
 
 /// A duration as a person says it: `45 s`, `3 min 20 s`, `2 h 5 min`.
-pub(super) fn spoken(time: Duration) -> String {
+pub fn spoken(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
         0..=99 => format!("{seconds} s"),

@@ -84,6 +84,11 @@ impl RunDirectory {
         self.0.join("baseline.csv")
     }
 
+    /// How each target of a one-shot search ended.
+    pub fn targets(&self) -> PathBuf {
+        self.0.join("targets.csv")
+    }
+
     /// The front's picture.
     pub fn picture(&self) -> PathBuf {
         self.0.join("pareto.svg")
@@ -140,7 +145,7 @@ impl RunDirectory {
             self.baseline(),
             self.picture(),
             self.supernet(),
-            self.0.join("targets.csv"),
+            self.targets(),
             self.0.join("nearest.ron"),
         ] {
             if file.exists() {

@@ -233,22 +233,24 @@ impl Settings {
                 ));
             }
         }
-        if self.algorithm == Algorithm::Fliqs {
-            let beta = self.one_shot.beta;
-            if !(beta >= 0.0 && beta.is_finite()) {
-                return Err(Error::bad_value("--beta", beta, "must be a number from 0 up"));
-            }
-            if self.targets.is_empty() {
-                return Err(Error::bad_value(
-                    "--targets",
-                    "",
-                    "FLIQS needs at least one target, a share of the int8 cost",
-                ));
-            }
-            for &target in &self.targets {
-                if !(target > 0.0 && target <= 1.0) {
-                    return Err(Error::bad_value("--targets", target, "a share of the int8 cost above 0, at most 1"));
-                }
+        if self.algorithm == Algorithm::Fliqs { self.check_one_shot() } else { Ok(()) }
+    }
+
+    fn check_one_shot(&self) -> Result<()> {
+        let beta = self.one_shot.beta;
+        if !(beta >= 0.0 && beta.is_finite()) {
+            return Err(Error::bad_value("--beta", beta, "must be a number from 0 up"));
+        }
+        if self.one_shot.switching && Space::new(self.space.clone())?.is_elastic() {
+            let expected = "false: layers whose operators differ have no outputs to compare";
+            return Err(Error::bad_value("one_shot.switching", true, expected));
+        }
+        if self.targets.is_empty() {
+            return Err(Error::bad_value("--targets", "", "FLIQS needs at least one target, a share of the int8 cost"));
+        }
+        for &target in &self.targets {
+            if !(target > 0.0 && target <= 1.0) {
+                return Err(Error::bad_value("--targets", target, "a share of the int8 cost above 0, at most 1"));
             }
         }
         Ok(())

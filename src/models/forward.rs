@@ -36,6 +36,11 @@ pub struct Pass {
 /// # Shapes
 /// `x`: `[n, c, h, w]`, the normalised images; the result is `[n, classes]`, the logits.
 pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
+    layer_outputs(network, weights, ranges, x, pass).pop().unwrap_or_default()
+}
+
+/// The same, with what every layer gives to its readers, quantized where it has a quantization point.
+pub fn layer_outputs(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Vec<Tensor> {
     let input = quantized(&network.input_point, "input", weights, ranges, layers::channels_last(x), pass);
     let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
     for layer in &network.layers {
@@ -52,7 +57,7 @@ pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Te
         };
         outputs.push(y);
     }
-    outputs.pop().unwrap_or_default()
+    outputs
 }
 
 fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass) -> Tensor {

@@ -9,6 +9,6 @@ mod walk;
 mod weights;
 
 pub use folded::Folded;
-pub use forward::{Pass, Statistics, forward};
+pub use forward::{Pass, Statistics, forward, layer_outputs};
 pub use walk::{Step, blocks, operate, walk};
 pub use weights::{Weights, array, shared_part, tensor};

@@ -14,6 +14,7 @@ mod sandwich;
 mod sgd;
 mod single;
 mod snapshot;
+mod switching;
 mod tape;
 mod trainer;
 
@@ -30,6 +31,7 @@ pub use sandwich::Sandwich;
 pub use sgd::Sgd;
 pub use single::Single;
 pub use snapshot::Snapshot;
+pub use switching::{Switching, switching_error};
 pub use tape::SavedBytes;
 pub use trainer::{TrainConfig, Trainer};
 

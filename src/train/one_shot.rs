@@ -54,6 +54,14 @@ pub struct OneShotConfig {
     /// Learning rate of the policy; by default the larger of 5e-3 and 15 / policy steps, so that a short run can become
     /// deterministic.
     pub policy_lr: Option<f64>,
+    /// Whether the switching error is measured at the end of every epoch.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub switching: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 impl Default for OneShotConfig {
@@ -67,6 +75,7 @@ impl Default for OneShotConfig {
             entropy: EntropyShape::Cosine,
             entropy_end: 0.5,
             policy_lr: None,
+            switching: false,
         }
     }
 }

@@ -5,7 +5,6 @@ mod evolve_space;
 mod friendliness;
 mod jetfire;
 mod joint;
-mod kept;
 mod latency;
 mod mixed;
 mod one_shot;

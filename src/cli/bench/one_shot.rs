@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::demo::demo_settings;
 use super::demo::run_or_read;
@@ -13,6 +13,8 @@ use crate::cli::common::write_result;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
 use crate::engine::Summary;
+use crate::engine::TargetRow;
+use crate::engine::read_targets;
 use crate::engine::train_single;
 use crate::error::{Error, Result};
 use crate::report::markdown_table;
@@ -38,16 +40,6 @@ pub struct FliqsArgs {
     pub write: Option<PathBuf>,
 }
 
-/// A row of a run's `targets.csv`.
-#[derive(Clone, Debug, Deserialize)]
-struct TargetRow {
-    id: usize,
-    target_share: f64,
-    achieved_over_target: f64,
-    least_certain: f64,
-    moved: usize,
-}
-
 /// One target of one seed.
 #[derive(Clone, Debug, Serialize)]
 struct Line {
@@ -70,10 +62,7 @@ pub(super) fn run(args: &FliqsArgs, common: &Common) -> Result<()> {
         let line = ["--algorithm", "fliqs", "--no-uniform", "--targets", &args.targets, "--epochs", &args.epochs];
         let settings = demo_settings(&line, common, seed)?;
         let (summary, folder) = run_or_read(&settings, "bench-fliqs", common)?;
-        let path = folder.folder().join("targets.csv");
-        let targets: csv::Result<Vec<TargetRow>> =
-            csv::Reader::from_path(&path).and_then(|mut reader| reader.deserialize().collect());
-        for target in targets.map_err(|error| Error::bad_file(&path, error.to_string()))? {
+        for target in read_targets(&folder)? {
             lines.push(compared(&settings, &summary, &folder, &target, common)?);
         }
     }

@@ -15,12 +15,14 @@ pub(super) const PAPER: RGBAColor = RGBAColor(255, 255, 255, 1.0);
 pub(super) const GRID: RGBAColor = RGBAColor(232, 232, 232, 1.0);
 
 /// Colours of Okabe and Ito, "Color universal design", 2008.
-pub(super) const COLORS: [RGBAColor; 5] = [
+pub(super) const COLORS: [RGBAColor; 7] = [
     RGBAColor(0, 114, 178, 0.75),
     RGBAColor(213, 94, 0, 0.75),
     RGBAColor(0, 158, 115, 0.75),
     RGBAColor(204, 121, 167, 0.75),
     RGBAColor(86, 180, 233, 0.75),
+    RGBAColor(230, 159, 0, 0.75),
+    RGBAColor(90, 90, 90, 0.75),
 ];
 
 /// SVG text of the groups' points on equal logarithmic axes.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::bench::kept::{keep, kept};
+use crate::cli::kept::{keep, kept};
 use crate::cost::latency::Target;
 use crate::engine::{Pick, RunDirectory, Session, Summary, Tested, picked};
 use crate::error::Result;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Searched;
 use crate::cli::Common;
-use crate::cli::bench::kept::{keep, kept};
 use crate::cli::bench::trained::trained_or_read;
+use crate::cli::kept::{keep, kept};
 use crate::engine::{Row, Status, stage_losses};
 use crate::error::Result;
 use crate::space::Space;

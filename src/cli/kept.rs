@@ -1,4 +1,4 @@
-//! Rows that a benchmark keeps as CSV, so that a rerun goes on where it stopped.
+//! Rows that a verb keeps as CSV, so that a rerun goes on where it stopped.
 
 use std::path::Path;
 

@@ -1,0 +1,142 @@
+//! `bitfront reproduce`: the experiments behind published claims, cell by cell, with a verdict on each claim.
+
+mod plan;
+mod text;
+mod work;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+
+use self::plan::Plan;
+use super::Common;
+use super::common::{print, write_result};
+use super::kept::{keep, kept};
+use crate::data::{DataSource, Holdout};
+use crate::engine::Session;
+use crate::error::{Error, Result};
+use crate::report::{FrontGroup, fronts, markdown_table};
+use crate::reproduce::{Point, Protocol, Row, check_conditions, curves, find, published_points};
+
+/// Put published claims to the test.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  bitfront reproduce resnet                   small networks of the family, on the embedded images
+  bitfront reproduce resnet20 --data cifar10:DIR --weights resnet20.safetensors
+  bitfront reproduce resnet18 --data imagefolder:DIR --epochs 90
+  bitfront reproduce resnet --list            the networks, and which are finished
+Interrupted or repeated, it goes on with the next network.")]
+pub struct ReproduceArgs {
+    /// Experiments: on small networks (resnet, mobilenet, vit; resnet20 on CIFAR-10), or on ImageNet's (the others; without
+    /// --data the small networks of the family)
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(Protocol::NAMES))]
+    pub name: String,
+    /// Images instead of the usual ones: imagefolder:DIR for ImageNet, cifar10:DIR for resnet20
+    #[arg(long)]
+    pub data: Option<DataSource>,
+    /// resnet20: trained weights in float to start from
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Number of seeds, counted from --seed [default: 3; on ImageNet 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: Option<u64>,
+    /// Passes over the training images, of every training [default: 5; resnet20 2; on ImageNet 90]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Training images held out: a number or a share
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub validation: Holdout,
+    /// Folder of the table, the report and the pictures
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub write_folder: PathBuf,
+    /// Only list the networks, and which are finished
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Runs the cells that are not finished, and writes the report over all.
+///
+/// # Errors
+/// A kept row of other conditions; whatever a training fails with; an interrupt, with all finished cells kept.
+pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
+    let plan = Plan::new(args, common)?;
+    let mut rows: Vec<Row> = kept(&plan.table())?.unwrap_or_default();
+    check_conditions(&rows, &plan.conditions, &plan.table())?;
+    if args.list {
+        return list(&plan, &rows, common);
+    }
+    let session = common.session(common.thread_count()?, None)?;
+    if plan.protocol.name != args.name {
+        let small = plan.protocol.name;
+        session.say(&format!("{} without imagefolder:DIR: the scaled protocol of its family, `{small}`", args.name));
+    }
+    finish(&plan, &mut rows, &session, common)?;
+    let rows: Vec<&Row> = plan.cells.iter().filter_map(|cell| find(&rows, cell)).collect();
+    let points: Vec<Point> = rows.iter().map(|row| row.point()).collect();
+    let published = published_points(plan.protocol.published[0])?;
+    for (points, path) in [(&points, plan.picture()), (&published, plan.published_picture())] {
+        write_result(Some(&path), &picture(points)?)?;
+    }
+    let claims = text::weighed(&rows, &published);
+    let report = text::markdown(&plan, &rows, &claims)?;
+    write_result(Some(&plan.report()), &report)?;
+    if !common.json {
+        return print(&report);
+    }
+    let claims: Vec<_> = claims.iter().map(text::Weighed::json).collect();
+    print(&json!({ "name": plan.protocol.name, "cells": rows.len(), "claims": claims, "rows": rows }).to_string())
+}
+
+/// Trains what is missing; every finished cell is on disk before the next begins.
+fn finish(plan: &Plan, rows: &mut Vec<Row>, session: &Session, common: &Common) -> Result<()> {
+    let left: Vec<_> = plan.cells.iter().filter(|cell| find(rows, cell).is_none()).copied().collect();
+    let folder = &plan.folder;
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    let work = work::Work { plan, session, common };
+    work.state_cost(&left)?;
+    for (index, cell) in left.iter().enumerate() {
+        let kept = format!(
+            "{} of {} networks are in {}",
+            plan.cells.len() - left.len() + index,
+            plan.cells.len(),
+            plan.table().display()
+        );
+        session.check_interrupt(&format!("{kept}; the same command goes on with the next"))?;
+        session.say(&format!("{}, {} of {}", cell.name(), index + 1, left.len()));
+        let row = work.finished(cell, rows).map_err(|error| match error {
+            Error::Interrupted(_) => Error::Interrupted(format!(": {kept}; the same command goes on with this one")),
+            other => other,
+        })?;
+        session.say(&format!(
+            "{}: test top-1 {:.2} % at {:.4} gbops, {:.0} s",
+            row.cell, row.test_top1, row.gbops, row.wall_s
+        ));
+        rows.push(row);
+        keep(&plan.table(), rows)?;
+    }
+    Ok(())
+}
+
+fn list(plan: &Plan, rows: &[Row], common: &Common) -> Result<()> {
+    if common.json {
+        let cell =
+            |cell: &crate::reproduce::Cell| json!({ "cell": cell.name(), "finished": find(rows, cell).is_some() });
+        let cells: Vec<_> = plan.cells.iter().map(cell).collect();
+        return print(&json!({ "name": plan.protocol.name, "cells": cells }).to_string());
+    }
+    let line = |cell: &crate::reproduce::Cell| {
+        let top1 = find(rows, cell).map_or_else(|| "-".to_owned(), |row| format!("{:.2}", row.test_top1));
+        vec![cell.name(), cell.purpose.to_string(), top1]
+    };
+    let lines: Vec<Vec<String>> = plan.cells.iter().map(line).collect();
+    print(&markdown_table(&["network", "purpose", "test top-1"], &lines))
+}
+
+/// Top-1 over cost, a colour a method.
+fn picture(points: &[Point]) -> Result<String> {
+    let group = |curve: crate::reproduce::Curve| FrontGroup { name: curve.name, fronts: curve.lines };
+    let groups: Vec<FrontGroup> = curves(points).into_iter().map(group).collect();
+    fronts("bit operations (1e9)", "top-1 (%)", &groups, &[])
+}

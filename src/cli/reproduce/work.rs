@@ -1,0 +1,206 @@
+//! Training the network of a cell: one search with one target, or one training of given formats, in a folder of its own.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::Plan;
+use crate::cli::Common;
+use crate::cost::Metric;
+use crate::engine::{
+    Algorithm, Estimate, Mode, RunDirectory, Session, Settings, read_switching, read_targets, run_search, spoken,
+    summary, train_single,
+};
+use crate::error::{Error, Result};
+use crate::genome::Genome;
+use crate::reproduce::{Cell, Purpose, Row, SwitchingSeries, find};
+use crate::search::EntropyShape;
+use crate::space::Space;
+use crate::train::{OneShotConfig, TrainConfig};
+
+/// What every cell is trained with.
+pub(super) struct Work<'a> {
+    /// The command.
+    pub(super) plan: &'a Plan,
+    /// Its surroundings.
+    pub(super) session: &'a Session,
+    /// Its shared options.
+    pub(super) common: &'a Common,
+}
+
+/// What a cell's training gave.
+struct Found {
+    genome: Genome,
+    test_top1: f64,
+    top1: f64,
+    achieved_over_target: Option<f64>,
+    least_certain: Option<f64>,
+    switching: SwitchingSeries,
+}
+
+impl Work<'_> {
+    /// Says what the cells will take, from some steps of the first; the others' time goes by their multiplications.
+    ///
+    /// # Errors
+    /// The data cannot be read or does not fit.
+    pub(super) fn state_cost(&self, left: &[Cell]) -> Result<()> {
+        let finished = self.plan.cells.len() - left.len();
+        let all = format!("cost: {} networks, {finished} of them finished", self.plan.cells.len());
+        let Some(first) = left.first() else {
+            self.session.say(&all);
+            return Ok(());
+        };
+        let space = Space::new(self.plan.protocol.space(first)?)?;
+        let network = space.network(&space.widest().0);
+        let estimate = Estimate::measure(&self.settings(first, &space)?.training(), &network, self.session)?;
+        let mut time = std::time::Duration::ZERO;
+        for cell in left {
+            let space = Space::new(self.plan.protocol.space(cell)?)?;
+            let gbops = self.plan.protocol.gbops(&space.network(&space.widest().0));
+            time += estimate.time(gbops / self.plan.protocol.gbops(&network));
+        }
+        self.session.say(&format!(
+            "{all}; {} trainings of {} steps, {:.1} ms a step of {}, others by their multiplications: about {}",
+            left.len(),
+            estimate.steps,
+            1e3 * estimate.step.as_secs_f64(),
+            first.name(),
+            spoken(time)
+        ));
+        Ok(())
+    }
+
+    /// Trains a cell, on from where it was interrupted; `rows` are the finished ones.
+    ///
+    /// # Errors
+    /// Whatever the training fails with; an interrupt.
+    pub(super) fn finished(&self, cell: &Cell, rows: &[Row]) -> Result<Row> {
+        let (began, plan) = (Instant::now(), self.plan);
+        let space = Space::new(plan.protocol.space(cell)?)?;
+        let found = match cell.purpose {
+            Purpose::Uniform => self.trained(cell, &space, plan.protocol.uniform(cell, &space)?)?,
+            Purpose::Scratch => {
+                let search = cell.search();
+                let missing = || Error::Failed(format!("{} needs the formats of {}", cell.name(), search.name()));
+                self.trained(cell, &space, find(rows, &search).ok_or_else(missing)?.genome.clone())?
+            }
+            Purpose::Search | Purpose::NoEntropy | Purpose::Joint => self.searched(cell, &space)?,
+        };
+        let network = space.network(&found.genome.0);
+        let costs = crate::cost::Costs::of(&network, plan.protocol.convention());
+        let conditions = plan.conditions.clone();
+        Ok(Row {
+            cell: cell.name(),
+            numbers: cell.numbers,
+            formats: cell.formats,
+            width: cell.width,
+            purpose: cell.purpose,
+            target: cell.target,
+            seed: cell.seed,
+            protocol: conditions.protocol,
+            data: conditions.data,
+            weights: conditions.weights,
+            epochs: conditions.epochs,
+            validation: conditions.validation,
+            test_top1: found.test_top1,
+            top1: found.top1,
+            gbops: costs.gbops,
+            size_mb: costs.size_mb,
+            avg_w_bits: costs.avg_w_bits,
+            avg_a_bits: costs.avg_a_bits,
+            achieved_over_target: found.achieved_over_target,
+            least_certain: found.least_certain,
+            genome: found.genome,
+            switching: found.switching,
+            threads: self.common.thread_count()?,
+            wall_s: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        })
+    }
+
+    /// The network of a genome, trained alone.
+    fn trained(&self, cell: &Cell, space: &Space, genome: Genome) -> Result<Found> {
+        let settings = self.settings(cell, space)?;
+        let config = format!("{:#?}\nspace: {:?}\ngenome: {genome}\n", settings.training(), space.file());
+        let folder = self.folder(cell, &config)?;
+        let network = space.network(&genome.0);
+        let result = train_single(&settings.training(), &network, settings.weights.as_deref(), &folder, self.session)?;
+        Ok(Found {
+            genome,
+            test_top1: result.top1,
+            top1: result.validation_top1,
+            achieved_over_target: None,
+            least_certain: None,
+            switching: SwitchingSeries::default(),
+        })
+    }
+
+    /// The network that FLIQS finds for the cell's target.
+    fn searched(&self, cell: &Cell, space: &Space) -> Result<Found> {
+        let settings = self.settings(cell, space)?;
+        let folder = self.folder(cell, &settings.to_ron()?)?;
+        let run =
+            if folder.pareto().exists() { summary(&folder)? } else { run_search(&settings, &folder, self.session)? };
+        let member = run.front.first().ok_or_else(|| Error::Failed(format!("{}: no network", cell.name())))?;
+        let targets = read_targets(&folder)?;
+        let target = targets.first().ok_or_else(|| Error::bad_file(folder.targets(), "expected one target"))?;
+        let epochs = read_switching(&folder)?;
+        let epochs = epochs.iter().map(|epoch| (epoch.mean_entropy, epoch.policy_pairs, epoch.even_pairs));
+        Ok(Found {
+            genome: member.row.genome.clone(),
+            test_top1: member.test_top1,
+            top1: member.row.top1,
+            achieved_over_target: Some(target.achieved_over_target),
+            least_certain: Some(target.least_certain),
+            switching: SwitchingSeries(epochs.collect()),
+        })
+    }
+
+    /// The folder of a cell: as it is where it holds a run of the same configuration, else cleared for one.
+    fn folder(&self, cell: &Cell, config: &str) -> Result<RunDirectory> {
+        let path = PathBuf::from("runs").join("reproduce").join(self.plan.protocol.name).join(cell.name());
+        if std::fs::read_to_string(path.join("run.ron")).is_ok_and(|text| text == config) {
+            return RunDirectory::open(&path);
+        }
+        let folder = RunDirectory::create(Some(&path), "reproduce", true)?;
+        folder.write(&folder.config(), config)?;
+        Ok(folder)
+    }
+
+    /// A search with one target; its training part is that of every cell.
+    fn settings(&self, cell: &Cell, space: &Space) -> Result<Settings> {
+        let (plan, protocol) = (self.plan, self.plan.protocol);
+        let share = if cell.purpose == Purpose::Uniform { None } else { Some(protocol.share(cell, space)?) };
+        let usual = TrainConfig::default();
+        let model = space.model_spec().model;
+        let lr = protocol.lr.unwrap_or_else(|| TrainConfig::usual_rate(model));
+        let entropy = if cell.purpose == Purpose::NoEntropy { EntropyShape::None } else { EntropyShape::Cosine };
+        Ok(Settings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: ["bitfront", "reproduce", protocol.name].map(str::to_owned).to_vec(),
+            seed: cell.seed,
+            threads: self.common.thread_count()?,
+            device: self.common.device.clone(),
+            space: space.file().clone(),
+            data: plan.data.clone(),
+            validation: plan.validation,
+            mode: Mode::Supernet,
+            algorithm: Algorithm::Fliqs,
+            random_baseline: false,
+            train: TrainConfig { epochs: plan.epochs, batch: protocol.batch, lr, ..usual },
+            weights: plan.weights.clone(),
+            sandwich: 1,
+            evaluations: 1,
+            population: 2,
+            objective: Metric::Gbops,
+            constraints: Vec::new(),
+            friendliness: None,
+            band: None,
+            targets: share.into_iter().collect(),
+            train_uniform: false,
+            one_shot: OneShotConfig { entropy, switching: !space.is_elastic(), ..OneShotConfig::default() },
+            target: None,
+            strict: false,
+            time_budget_s: None,
+            calibration: 256,
+        })
+    }
+}
