@@ -17,11 +17,12 @@ use serde_json::json;
 use self::arms::{Arm, arms};
 use self::measured::{Point, best_within, points};
 use self::proxies::{Proxy, correlations, proxies};
-use super::demo::{demo_settings, run_or_read};
+use super::at_once::finish_at_once;
+use super::demo::{demo_settings, folder_of};
 use crate::cli::common::{print, write_result};
 use crate::cli::evolve_space::{Found, answered};
 use crate::cli::{Cli, Common, Verb};
-use crate::engine::{RunDirectory, Summary};
+use crate::engine::{RunDirectory, Session, Summary, summary};
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
 use crate::report::{Difference, FrontGroup, fronts};
@@ -50,11 +51,14 @@ pub struct SpaceEvoArgs {
     #[arg(long, value_name = "N", default_value = "4")]
     pub float_epochs: String,
     /// Images a training step
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "32")]
     pub batch: String,
     /// Candidates that each search evaluates
     #[arg(long, value_name = "N", default_value = "100")]
     pub evaluations: String,
+    /// Searches at the same time, each on its share of --threads [default: one a thread]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub jobs: Option<u64>,
     /// The smaller networks of a supernet learn from the largest
     #[arg(long)]
     pub distil: bool,
@@ -100,16 +104,7 @@ pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
     let found = evolved(args, common)?;
     let arms = arms(&found, &args.folder)?;
     let session = common.session(common.thread_count()?, None)?;
-    let mut searched = Vec::new();
-    for seed in common.root()..common.root() + args.seeds.max(1) {
-        for (at, arm) in arms.iter().enumerate() {
-            let settings = demo_settings(&line(args, arm), common, seed)?;
-            let (run, folder) = run_or_read(&settings, &format!("bench-spaceevo-{}", arm.slug()), common)?;
-            let budgets: &[f32] = if at == 0 { &args.budget_ms } else { &[] };
-            let points = points((&run, &folder), (&args.target, budgets), &session)?;
-            searched.push(Searched { arm: at, seed, run, folder, points });
-        }
-    }
+    let searched = searched(args, &arms, &session, common)?;
     let proxies = proxies(&args.folder, &searched[0], common)?;
     let teacher_top1 = found.teacher.map_or(f64::NAN, |teacher| teacher.test_top1);
     let report = Report { args, space: &found.space, arms, searched, proxies, teacher_top1 };
@@ -138,6 +133,31 @@ pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
         "spearman_shared": shared, "spearman_alone": alone, "spearman_shared_alone": both })
         .to_string(),
     )
+}
+
+/// Every space searched with every seed, side by side; then, when nothing else runs, measured.
+fn searched(args: &SpaceEvoArgs, arms: &[Arm], session: &Session, common: &Common) -> Result<Vec<Searched>> {
+    let threads = common.thread_count()?;
+    let jobs = args.jobs.map_or(threads, |jobs| jobs as usize);
+    let each = Common { threads: Some((threads / jobs).max(1)), ..common.clone() };
+    let mut all = Vec::new();
+    for seed in common.root()..common.root() + args.seeds.max(1) {
+        for (at, arm) in arms.iter().enumerate() {
+            let settings = demo_settings(&line(args, arm), &each, seed)?;
+            let name = format!("bench-spaceevo-{}", arm.slug());
+            all.push((at, seed, folder_of(&settings, &name)?));
+        }
+    }
+    let folders: Vec<RunDirectory> = all.iter().map(|(_, _, folder)| folder.clone()).collect();
+    session.say(&format!("cost: {} searches, {jobs} at a time", folders.len()));
+    finish_at_once(&folders, jobs, session)?;
+    let measured = |(arm, seed, folder): (usize, u64, RunDirectory)| {
+        let run = summary(&folder)?;
+        let budgets: &[f32] = if arm == 0 { &args.budget_ms } else { &[] };
+        let points = points((&run, &folder), (&args.target, budgets), session)?;
+        Ok(Searched { arm, seed, run, folder, points })
+    };
+    all.into_iter().map(measured).collect()
 }
 
 /// The evolved spaces, best first.
