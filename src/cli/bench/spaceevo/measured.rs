@@ -39,7 +39,7 @@ pub(super) fn best_within(points: &[Point], budget: f32) -> Option<&Point> {
     within.max_by(|a, b| a.top1.total_cmp(&b.top1))
 }
 
-/// The members of a run's front by rising cost, as far as known from `measured.csv` in its folder; those best within `budgets`
+/// The members of a run's front by rising cost, as far as known from `members.csv` in its folder; those best within `budgets`
 /// are exported.
 ///
 /// # Errors
@@ -49,7 +49,7 @@ pub(super) fn points(
     (target, budgets): (&Path, &[f32]),
     session: &Session,
 ) -> Result<Vec<Point>> {
-    let place = folder.state().join("measured.csv");
+    let place = folder.state().join("members.csv");
     let runtime = Runtime::load()?;
     let mut points = match kept(&place)? {
         Some(points) => points,
