@@ -19,7 +19,7 @@ pub(super) fn moved(graph: &mut Graph, x: &str, (from, to): (Shape, Shape), stri
 }
 
 /// As a convolution that copies each channel to its place, for quantized tensors: one integer kernel with the same codes, where
-/// ONNX Runtime has no integer Pad and dequantizes for it.
+/// ONNX Runtime runs Slice and Pad between quantizers in float.
 pub(super) fn copied(graph: &mut Graph, x: &str, (from, to): (Shape, Shape), stride: usize, output: &str) -> String {
     let part = |leaf: &str| format!("{output}_{leaf}");
     let (element, zero) = if graph.dialect.unsigned_weights { (UINT8, 128) } else { (INT8, 0) };
