@@ -28,7 +28,7 @@ pub(super) struct Limits<'a> {
     least: Option<(Metric, f64)>,
 }
 
-/// Proposals drawn for one that lies in a band.
+/// Most proposals drawn for one that lies in a band.
 const DRAWS: usize = 256;
 
 impl<'a> Limits<'a> {
@@ -38,7 +38,7 @@ impl<'a> Limits<'a> {
         Self { space, pricing, constraints, fastest, least: None }
     }
 
-    /// The same with a lower end: what costs less of `metric` than this share of its limit is not proposed.
+    /// The same with a lower end: what costs less of `metric` than this share of its limit is drawn again, [`DRAWS`] times at most.
     pub(super) fn with_band(self, metric: Metric, share: f64) -> Self {
         let of_metric = self.constraints.iter().filter(|limit| limit.metric == metric);
         let limit = of_metric.map(|limit| limit.limit).min_by(f64::total_cmp);
