@@ -46,3 +46,4 @@ pub use starting_weights::StartingWeights;
 pub use switching::read_switching;
 pub use targets::{TargetRow, read_targets};
 pub use trained::Trained;
+pub use workers::in_order;

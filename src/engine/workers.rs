@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The first that `keep` returns; threads that cannot be made.
-pub(super) fn in_order<J: Sync, W: Send, R: Send>(
+pub fn in_order<J: Sync, W: Send, R: Send>(
     threads: usize,
     jobs: &[J],
     worker: impl Fn() -> W,

@@ -9,8 +9,10 @@ use super::Searched;
 use crate::cli::Common;
 use crate::cli::bench::trained::trained_or_read;
 use crate::cli::kept::{keep, kept};
-use crate::engine::{Row, Status, stage_losses};
-use crate::error::Result;
+use crate::engine::{Row, Status, in_order, stage_losses};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::progress::Progress;
 use crate::space::Space;
 use crate::stats::spearman;
 
@@ -41,23 +43,34 @@ pub(super) fn proxies(table: &Path, search: &Searched, common: &Common) -> Resul
     let space = Space::new(settings.space.clone())?;
     let searched = search.run.rows.iter().filter(|row| row.status == Status::Searched);
     let rows: Vec<&Row> = searched.take(NETWORKS).collect();
-    let mut proxies = match kept(&path)? {
+    let proxies = match kept(&path)? {
         Some(proxies) => proxies,
         None => by_loss(table, &space, &rows, common)?,
     };
     keep(&path, &proxies)?;
     let last = proxies.len().saturating_sub(1);
-    for place in 0..ALONE.min(proxies.len()) {
-        let at = place * last / (ALONE - 1);
-        let Some(row) = rows.iter().find(|row| row.id == proxies[at].id && proxies[at].alone_top1.is_none()) else {
-            continue;
-        };
-        let network = space.network(&row.genome.0);
-        let (trained, _) = trained_or_read(&format!("spaceevo-{}", row.id), &settings.training(), &network, common)?;
-        proxies[at].alone_top1 = Some(trained.validation_top1);
-        keep(&path, &proxies)?;
-    }
-    Ok(proxies)
+    let spread = (0..ALONE.min(proxies.len())).map(|place| place * last / (ALONE - 1));
+    let untrained: Vec<usize> = spread.filter(|&at| proxies[at].alone_top1.is_none()).collect();
+    let alone = Common { threads: Some(1), quiet: true, ..common.clone() };
+    let trained = |(): &(), &at: &usize| {
+        let row = rows.iter().find(|row| row.id == proxies[at].id);
+        let row =
+            row.ok_or_else(|| Error::bad_file(&path, format!("network {} is not of this run", proxies[at].id)))?;
+        let (name, network) = (format!("spaceevo-{}", row.id), space.network(&row.genome.0));
+        Ok((at, trained_or_read(&name, &settings.training(), &network, &alone)?.0.validation_top1))
+    };
+    let progress = Progress::new("networks alone", untrained.len() as u64, common.quiet);
+    let mut finished = proxies.clone();
+    let keep_one = |result: Result<(usize, f64)>| {
+        let (at, top1) = result?;
+        finished[at].alone_top1 = Some(top1);
+        progress.step(1);
+        keep(&path, &finished)
+    };
+    in_order(common.thread_count()?, &untrained, || (), trained, &|| !interrupt::requested(), keep_one)?;
+    progress.finish();
+    common.session(common.thread_count()?, None)?.check_interrupt("the same command goes on")?;
+    Ok(finished)
 }
 
 /// Losses and shared accuracies, the lowest loss first.
