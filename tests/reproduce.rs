@@ -45,6 +45,13 @@ fn a_killed_run_goes_on_with_the_next_network_and_ends_with_the_same_table() {
         assert!(std::fs::read_to_string(whole.path().join("results").join(picture)).unwrap().starts_with("<svg"));
     }
 
+    // Side by side, in processes of their own.
+    let beside = tempfile::tempdir().unwrap();
+    striped_images(beside.path());
+    let output = done(beside.path(), &["--epochs", "2", "--jobs", "3"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(table(beside.path()), table(whole.path()));
+
     let mut child =
         reproduce(killed.path(), &["--epochs", "2"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let kept = killed.path().join("results/reproduce_vit.csv");
@@ -70,4 +77,17 @@ fn a_killed_run_goes_on_with_the_next_network_and_ends_with_the_same_table() {
     assert_eq!(other.status.code(), Some(2));
     assert!(message.contains("reproduce_vit.csv") && message.contains("epochs `2`"), "{message}");
     assert_eq!(table(killed.path()), table(whole.path()));
+}
+
+#[test]
+fn a_network_that_cannot_be_trained_beside_others_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    striped_images(folder.path());
+    // Its place is taken.
+    let place = folder.path().join("runs/reproduce/vit");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("fp-8-w1-seed0"), "").unwrap();
+    let output = done(folder.path(), &["--epochs", "1", "--jobs", "2"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && message.contains("fp-8-w1-seed0 ended with"), "{message}");
 }

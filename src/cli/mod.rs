@@ -1,5 +1,6 @@
 //! The command line: one file a verb; arguments in, results on stdout.
 
+mod at_once;
 pub mod bench;
 pub mod calibration;
 pub mod common;

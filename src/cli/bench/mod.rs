@@ -1,6 +1,5 @@
 //! `bitfront bench`: measurements of bitfront itself, one file each.
 
-mod at_once;
 mod demo;
 mod evolve_space;
 mod friendliness;

@@ -11,14 +11,16 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use self::plan::Plan;
+use self::work::Work;
 use super::Common;
+use super::at_once::{Job, run_at_once};
 use super::common::{print, write_result};
 use super::kept::{keep, kept};
 use crate::data::{DataSource, Holdout};
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::report::{FrontGroup, fronts, markdown_table};
-use crate::reproduce::{Point, Protocol, Row, check_conditions, curves, find, published_points};
+use crate::reproduce::{Cell, Point, Protocol, Purpose, Row, check_conditions, curves, find, published_points};
 
 /// Put published claims to the test.
 #[derive(Args, Debug)]
@@ -51,9 +53,15 @@ pub struct ReproduceArgs {
     /// Folder of the table, the report and the pictures
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub write_folder: PathBuf,
+    /// Networks trained at the same time, each on its share of --threads [default: one a thread; on ImageNet 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub jobs: Option<u64>,
     /// Only list the networks, and which are finished
     #[arg(long)]
     pub list: bool,
+    /// Only this network; its row goes to its run's folder. The command starts itself with this
+    #[arg(long, value_name = "CELL", hide = true)]
+    pub only: Option<String>,
 }
 
 /// Runs the cells that are not finished, and writes the report over all.
@@ -67,10 +75,13 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
     if args.list {
         return list(&plan, &rows, common);
     }
-    let session = common.session(common.thread_count()?, None)?;
+    let session = common.session(plan.threads, None)?;
     if plan.protocol.name != args.name {
         let small = plan.protocol.name;
         session.say(&format!("{} without imagefolder:DIR: the scaled protocol of its family, `{small}`", args.name));
+    }
+    if let Some(name) = &args.only {
+        return Work { plan: &plan, session: &session, common }.only(name, &rows);
     }
     finish(&plan, &mut rows, &session, common)?;
     let rows: Vec<&Row> = plan.cells.iter().filter_map(|cell| find(&rows, cell)).collect();
@@ -91,42 +102,63 @@ pub fn run(args: &ReproduceArgs, common: &Common) -> Result<()> {
 
 /// Trains what is missing; every finished cell is on disk before the next begins.
 fn finish(plan: &Plan, rows: &mut Vec<Row>, session: &Session, common: &Common) -> Result<()> {
-    let left: Vec<_> = plan.cells.iter().filter(|cell| find(rows, cell).is_none()).copied().collect();
+    let left: Vec<Cell> = plan.cells.iter().filter(|cell| find(rows, cell).is_none()).copied().collect();
     let folder = &plan.folder;
     std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-    let work = work::Work { plan, session, common };
+    let work = Work { plan, session, common };
     work.state_cost(&left)?;
+    if plan.jobs > 1 {
+        return side_by_side(&work, &left, rows);
+    }
     for (index, cell) in left.iter().enumerate() {
-        let kept = format!(
-            "{} of {} networks are in {}",
-            plan.cells.len() - left.len() + index,
-            plan.cells.len(),
-            plan.table().display()
-        );
-        session.check_interrupt(&format!("{kept}; the same command goes on with the next"))?;
+        session.check_interrupt(&format!("{}; the same command goes on with the next", plan.kept(rows)))?;
         session.say(&format!("{}, {} of {}", cell.name(), index + 1, left.len()));
         let row = work.finished(cell, rows).map_err(|error| match error {
-            Error::Interrupted(_) => Error::Interrupted(format!(": {kept}; the same command goes on with this one")),
+            Error::Interrupted(_) => {
+                Error::Interrupted(format!(": {}; the same command goes on with this one", plan.kept(rows)))
+            }
             other => other,
         })?;
-        session.say(&format!(
-            "{}: test top-1 {:.2} % at {:.4} gbops, {:.0} s",
-            row.cell, row.test_top1, row.gbops, row.wall_s
-        ));
-        rows.push(row);
-        keep(&plan.table(), rows)?;
+        add(plan, rows, row, session)?;
     }
     Ok(())
 }
 
+/// Trains cells in processes of their own, those that need another's result last.
+fn side_by_side(work: &Work, left: &[Cell], rows: &mut Vec<Row>) -> Result<()> {
+    let (last, first): (Vec<Cell>, Vec<Cell>) = left.iter().partition(|cell| cell.purpose == Purpose::Scratch);
+    for cells in [first, last].iter().filter(|cells| !cells.is_empty()) {
+        let jobs: Vec<Job> = cells.iter().map(|cell| work.job(cell)).collect();
+        let mut finished = |at: usize| add(work.plan, rows, work.row(&cells[at])?, work.session);
+        let ended = run_at_once(&jobs, work.plan.jobs, ("networks", work.session), &mut finished);
+        ended.map_err(|error| match error {
+            Error::Interrupted(_) => {
+                Error::Interrupted(format!(": {}; the same command goes on with the next", work.plan.kept(rows)))
+            }
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+/// Keeps a finished row, in the order of the cells.
+fn add(plan: &Plan, rows: &mut Vec<Row>, row: Row, session: &Session) -> Result<()> {
+    session.say(&format!(
+        "{}: test top-1 {:.2} % at {:.4} gbops, {:.0} s",
+        row.cell, row.test_top1, row.gbops, row.wall_s
+    ));
+    rows.push(row);
+    rows.sort_by_key(|row| plan.cells.iter().position(|cell| cell.name() == row.cell));
+    keep(&plan.table(), rows)
+}
+
 fn list(plan: &Plan, rows: &[Row], common: &Common) -> Result<()> {
     if common.json {
-        let cell =
-            |cell: &crate::reproduce::Cell| json!({ "cell": cell.name(), "finished": find(rows, cell).is_some() });
+        let cell = |cell: &Cell| json!({ "cell": cell.name(), "finished": find(rows, cell).is_some() });
         let cells: Vec<_> = plan.cells.iter().map(cell).collect();
         return print(&json!({ "name": plan.protocol.name, "cells": cells }).to_string());
     }
-    let line = |cell: &crate::reproduce::Cell| {
+    let line = |cell: &Cell| {
         let top1 = find(rows, cell).map_or_else(|| "-".to_owned(), |row| format!("{:.2}", row.test_top1));
         vec![cell.name(), cell.purpose.to_string(), top1]
     };

@@ -8,7 +8,7 @@ use super::ReproduceArgs;
 use crate::cli::Common;
 use crate::data::{DataSource, Holdout};
 use crate::error::{Error, Result};
-use crate::reproduce::{Cell, Conditions, Protocol};
+use crate::reproduce::{Cell, Conditions, Extent, Protocol, Row, find};
 
 /// A resolved command line.
 pub(super) struct Plan {
@@ -26,6 +26,10 @@ pub(super) struct Plan {
     pub(super) validation: Holdout,
     /// What kept rows must have been made with.
     pub(super) conditions: Conditions,
+    /// Networks trained at the same time.
+    pub(super) jobs: usize,
+    /// Threads of each.
+    pub(super) threads: usize,
     /// Where results go.
     pub(super) folder: PathBuf,
     /// The command, without folders.
@@ -59,6 +63,9 @@ impl Plan {
             epochs,
             validation: args.validation.to_string(),
         };
+        let threads = common.thread_count()?;
+        let usual = if protocol.extent == Extent::Scaled && common.device == "cpu" { threads } else { 1 };
+        let jobs = args.jobs.map_or(usual, |jobs| jobs as usize);
         let first = common.root();
         let seeds = args.seeds.unwrap_or(protocol.seeds);
         Ok(Self {
@@ -69,6 +76,8 @@ impl Plan {
             epochs,
             validation: args.validation,
             conditions,
+            jobs,
+            threads: (threads / jobs).max(1),
             folder: args.write_folder.clone(),
             command: command(args, common, seeds, epochs)?,
         })
@@ -77,6 +86,12 @@ impl Plan {
     /// The finished cells.
     pub(super) fn table(&self) -> PathBuf {
         self.file(".csv")
+    }
+
+    /// How many of the networks are finished, and where.
+    pub(super) fn kept(&self, rows: &[Row]) -> String {
+        let finished = self.cells.iter().filter(|cell| find(rows, cell).is_some()).count();
+        format!("{finished} of {} networks are in {}", self.cells.len(), self.table().display())
     }
 
     /// The report.
@@ -109,6 +124,7 @@ fn command(args: &ReproduceArgs, common: &Common, seeds: u64, epochs: usize) -> 
     }
     words.extend(args.weights.as_deref().map(|path| format!("--weights {}", name_of(path))));
     words.push(format!("--seeds {seeds} --epochs {epochs} --threads {}", common.thread_count()?));
+    words.extend(args.jobs.map(|jobs| format!("--jobs {jobs}")));
     if common.root() > 0 {
         words.push(format!("--seed {}", common.root()));
     }

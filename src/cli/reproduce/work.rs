@@ -1,10 +1,13 @@
 //! Training the network of a cell: one search with one target, or one training of given formats, in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Plan;
 use crate::cli::Common;
+use crate::cli::at_once::Job;
+use crate::cli::kept::{keep, kept};
 use crate::cost::Metric;
 use crate::engine::{
     Algorithm, Estimate, Mode, RunDirectory, Session, Settings, read_switching, read_targets, run_search, spoken,
@@ -59,12 +62,13 @@ impl Work<'_> {
             time += estimate.time(gbops / self.plan.protocol.gbops(&network));
         }
         self.session.say(&format!(
-            "{all}; {} trainings of {} steps, {:.1} ms a step of {}, others by their multiplications: about {}",
+            "{all}; {} trainings of {} steps, {} at a time, {:.1} ms a step of {}, others by their multiplications: about {}",
             left.len(),
             estimate.steps,
+            self.plan.jobs,
             1e3 * estimate.step.as_secs_f64(),
             first.name(),
-            spoken(time)
+            spoken(time.div_f64(self.plan.jobs as f64))
         ));
         Ok(())
     }
@@ -111,9 +115,46 @@ impl Work<'_> {
             least_certain: found.least_certain,
             genome: found.genome,
             switching: found.switching,
-            threads: self.common.thread_count()?,
+            threads: self.plan.threads,
             wall_s: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
         })
+    }
+
+    /// Trains the cell of a name and leaves its row in its folder.
+    ///
+    /// # Errors
+    /// An unknown name; whatever the training fails with.
+    pub(super) fn only(&self, name: &str, rows: &[Row]) -> Result<()> {
+        let cell = self.plan.cells.iter().find(|cell| cell.name() == name);
+        let cell = cell.ok_or_else(|| Error::bad_value("--only", name, "a network that --list shows"))?;
+        keep(&self.row_file(cell), &[self.finished(cell, rows)?])
+    }
+
+    /// The row that [`Work::only`] left.
+    ///
+    /// # Errors
+    /// It is missing or damaged.
+    pub(super) fn row(&self, cell: &Cell) -> Result<Row> {
+        let path = self.row_file(cell);
+        let row = kept(&path)?.and_then(|mut rows: Vec<Row>| rows.pop());
+        row.ok_or_else(|| Error::bad_file(&path, "expected the row of a finished network"))
+    }
+
+    /// The command line that trains a cell in a process of its own.
+    pub(super) fn job(&self, cell: &Cell) -> Job {
+        let (plan, common) = (self.plan, self.common);
+        let mut arguments: Vec<OsString> = ["reproduce", plan.protocol.name, "--seeds", "1"].map(OsString::from).into();
+        let mut add = |option: &str, value: OsString| arguments.extend([option.into(), value]);
+        add("--only", cell.name().into());
+        add("--seed", cell.seed.to_string().into());
+        add("--epochs", plan.epochs.to_string().into());
+        add("--validation", plan.validation.to_string().into());
+        add("--data", plan.data.to_string().into());
+        add("--threads", plan.threads.to_string().into());
+        add("--device", common.device.clone().into());
+        add("--write-folder", plan.folder.clone().into());
+        plan.weights.iter().for_each(|path| add("--weights", path.into()));
+        Job { name: cell.name(), arguments }
     }
 
     /// The network of a genome, trained alone.
@@ -154,9 +195,17 @@ impl Work<'_> {
         })
     }
 
+    fn place(&self, cell: &Cell) -> PathBuf {
+        PathBuf::from("runs").join("reproduce").join(self.plan.protocol.name).join(cell.name())
+    }
+
+    fn row_file(&self, cell: &Cell) -> PathBuf {
+        self.place(cell).join("row.csv")
+    }
+
     /// The folder of a cell: as it is where it holds a run of the same configuration, else cleared for one.
     fn folder(&self, cell: &Cell, config: &str) -> Result<RunDirectory> {
-        let path = PathBuf::from("runs").join("reproduce").join(self.plan.protocol.name).join(cell.name());
+        let path = self.place(cell);
         if std::fs::read_to_string(path.join("run.ron")).is_ok_and(|text| text == config) {
             return RunDirectory::open(&path);
         }
@@ -177,7 +226,7 @@ impl Work<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: ["bitfront", "reproduce", protocol.name].map(str::to_owned).to_vec(),
             seed: cell.seed,
-            threads: self.common.thread_count()?,
+            threads: self.plan.threads,
             device: self.common.device.clone(),
             space: space.file().clone(),
             data: plan.data.clone(),

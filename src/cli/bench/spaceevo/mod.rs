@@ -17,8 +17,8 @@ use serde_json::json;
 use self::arms::{Arm, arms};
 use self::measured::{Point, best_within, points};
 use self::proxies::{Proxy, correlations, proxies};
-use super::at_once::finish_at_once;
 use super::demo::{demo_settings, folder_of};
+use crate::cli::at_once::{Job, run_at_once};
 use crate::cli::common::{print, write_result};
 use crate::cli::evolve_space::{Found, answered};
 use crate::cli::{Cli, Common, Verb};
@@ -148,9 +148,10 @@ fn searched(args: &SpaceEvoArgs, arms: &[Arm], session: &Session, common: &Commo
             all.push((at, seed, folder_of(&settings, &name)?));
         }
     }
-    let folders: Vec<RunDirectory> = all.iter().map(|(_, _, folder)| folder.clone()).collect();
-    session.say(&format!("cost: {} searches, {jobs} at a time", folders.len()));
-    finish_at_once(&folders, jobs, session)?;
+    let left = all.iter().filter(|(_, _, folder)| !folder.pareto().exists());
+    let searches: Vec<Job> = left.map(|(_, _, folder)| resumed(folder)).collect();
+    session.say(&format!("cost: {} searches, {jobs} at a time", searches.len()));
+    run_at_once(&searches, jobs, ("searches", session), &mut |_| Ok(()))?;
     let measured = |(arm, seed, folder): (usize, u64, RunDirectory)| {
         let run = summary(&folder)?;
         let budgets: &[f32] = if arm == 0 { &args.budget_ms } else { &[] };
@@ -158,6 +159,12 @@ fn searched(args: &SpaceEvoArgs, arms: &[Arm], session: &Session, common: &Commo
         Ok(Searched { arm, seed, run, folder, points })
     };
     all.into_iter().map(measured).collect()
+}
+
+/// A search that goes on where it is.
+fn resumed(folder: &RunDirectory) -> Job {
+    let place = folder.folder();
+    Job { name: format!("the search in {}", place.display()), arguments: vec!["resume".into(), place.into()] }
 }
 
 /// The evolved spaces, best first.
