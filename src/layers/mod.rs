@@ -82,7 +82,7 @@ pub fn activate(x: &Tensor, act: Act) -> Tensor {
     match act {
         Act::None => x.shallow_clone(),
         Act::Relu => x.relu(),
-        Act::Relu6 => x.clamp(0.0, 6.0),
+        Act::Relu6 => x.relu6(),
         Act::Gelu => x.gelu("none"),
         Act::Swish => x.silu(),
         Act::HardSwish => x.hardswish(),
@@ -90,11 +90,12 @@ pub fn activate(x: &Tensor, act: Act) -> Tensor {
     }
 }
 
-/// What of the activation stands in front of a quantizer: all but the clamp at zero, which is the quantizer's.
+/// What of the activation stands in front of a quantizer: all but a ReLU, which is the quantizer's.
 pub fn activate_before_quantizer(x: Tensor, act: Act) -> Tensor {
     match act {
         Act::None | Act::Relu => x,
-        Act::Relu6 => x.clamp_max(6.0),
+        // The backward of both its ends at once is one pass, that of one end alone two.
+        Act::Relu6 => x.relu6(),
         Act::Gelu | Act::Swish | Act::HardSwish | Act::HardSigmoid => activate(&x, act),
     }
 }

@@ -62,7 +62,7 @@ pub fn layer_outputs(network: &Network, weights: &Weights, ranges: &mut Ranges, 
 
 fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass) -> Tensor {
     if let Some(clip) = weights.clip(tensor) {
-        return quant::learned_activation(&x, point, clip);
+        return quant::learned_activation(x, point, clip);
     }
     let unseen = ranges.get(tensor).max <= 0.0;
     if let Some(rate) = pass.follow.or(unseen.then_some(1.0)).filter(|_| !point.is_by_token()) {

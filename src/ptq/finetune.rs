@@ -205,7 +205,7 @@ impl Step for Student<'_> {
     fn quantize(&mut self, index: usize, x: Tensor) -> Tensor {
         let Some(point) = &self.network.layers[index].point else { return x };
         match &self.clips[index] {
-            Some(clip) => quant::learned_activation(&x, point, clip),
+            Some(clip) => quant::learned_activation(x, point, clip),
             None => quant::activation(x, point, quant::Range::default()),
         }
     }

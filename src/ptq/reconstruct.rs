@@ -291,7 +291,7 @@ impl Step for Block<'_> {
         let Some(clip) = &self.clips[index - self.layers.start] else {
             return quant::activation(x, point, quant::Range::default());
         };
-        let rounded = quant::learned_activation(&x, point, clip);
+        let rounded = quant::learned_activation(&x * 1.0, point, clip);
         // What leaves the block is compared as it is.
         if index + 1 == self.layers.end {
             return rounded;

@@ -97,6 +97,45 @@ fn clip(y: &mut [f32], x: &mut [f32], low: f32, high: f32) {
     }
 }
 
+/// Writes into `y` what `round` makes of `x / step` clipped to `low..=high`, times `step`; into `slope` how that changes with the
+/// step; and into `x` where it lay: 1 inside, -1 outside (NaN is outside). In parallel.
+///
+/// # Panics
+/// When the three differ in shape or layout.
+pub(super) fn scale_with_slope(
+    [y, slope, x]: [&mut Tensor; 3],
+    step: f32,
+    (low, high): (f32, f32),
+    round: impl Fn(&mut [f32]) + Sync + Send,
+) {
+    for other in [&*y, &*slope] {
+        assert_eq!((other.size(), other.stride()), (x.size(), x.stride()), "three tensors of one layout");
+    }
+    let chunk = |((y, slope), x): ((&mut [f32], &mut [f32]), &mut [f32])| {
+        x.iter_mut().for_each(|value| *value /= step);
+        slope.copy_from_slice(x);
+        clip(y, x, low, high);
+        round(y);
+        follow(y, slope, x, step);
+    };
+    let (y, slope, x) = (elements_mut(y), elements_mut(slope), elements_mut(x));
+    if is_small(y.len()) {
+        chunk(((y, slope), x));
+    } else {
+        let parts = y.par_chunks_mut(CHUNK).zip(slope.par_chunks_mut(CHUNK)).zip(x.par_chunks_mut(CHUNK));
+        parts.for_each(chunk);
+    }
+}
+
+/// From codes and the unrounded ones: the values, and `code - unrounded` inside the clip, `code` outside.
+#[multiversion(targets("x86_64+avx2+avx512f+avx512vl", "x86_64+avx2"))]
+fn follow(y: &mut [f32], slope: &mut [f32], mask: &[f32], step: f32) {
+    for ((y, slope), mask) in y.iter_mut().zip(slope).zip(mask) {
+        *slope = if *mask > 0.0 { *y - *slope } else { *y };
+        *y *= step;
+    }
+}
+
 /// What `read` makes of all elements.
 pub(super) fn read_whole<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> R {
     read(elements(tensor))
