@@ -59,6 +59,12 @@ pub struct RefinementArgs {
     /// Passes over the images in which the whole network learns the float network's answers, at the end
     #[arg(long, value_name = "EPOCHS", default_value_t = 4)]
     pub finetune: usize,
+    /// Leave codes as rounding chose them in that; else those below 8 bits are trained in its first half
+    #[arg(long)]
+    pub fixed_codes: bool,
+    /// Share of the images that are mixed with another one in that
+    #[arg(long, value_name = "SHARE", default_value_t = Finetuning::default().mix)]
+    pub mix: f64,
     /// Put corrections of so many channels beside layers below 8 bits where they help, at the end; costs count them
     #[arg(long, value_name = "RANK", default_value_t = 0)]
     pub lorc: usize,
@@ -114,7 +120,7 @@ pub(super) fn images(
 impl RefinementArgs {
     /// Whether every number lies in its range.
     pub(super) fn check(&self) -> Result<()> {
-        for (option, value) in [("--drop", self.drop), ("--equalise", self.equalise)] {
+        for (option, value) in [("--drop", self.drop), ("--equalise", self.equalise), ("--mix", self.mix)] {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::bad_value(option, value, "must be from 0 to 1"));
             }
@@ -191,11 +197,7 @@ impl RefinementArgs {
             refined = watched(session, "refine", steps, work)?;
         }
         if self.finetune > 0 {
-            let seed = Seed::new(seed);
-            let usual = Finetuning::new(seed);
-            // Scales whose ratios are powers of two stay so.
-            let gain_rate = if self.scale_mode == ScaleMode::Float { usual.gain_rate } else { 0.0 };
-            let tuning = Finetuning { epochs: self.finetune, batch: self.batch, gain_rate, ..usual };
+            let tuning = self.finetuning(seed);
             let work = |step: &mut dyn FnMut() -> Result<()>| finetune(calibrated, &refined, &images, tuning, step);
             refined = watched(session, "fine-tune", tuning.steps(images.size()[0]), work)?;
         }
@@ -215,6 +217,20 @@ impl RefinementArgs {
         let (layers, how) = (correctable(&refined).len(), (self.lorc, self.act_clip));
         let work = |step: &mut dyn FnMut() -> Result<()>| with_corrections(calibrated, refined, batches, how, step);
         watched(session, "correct", layers, work)
+    }
+
+    fn finetuning(&self, seed: u64) -> Finetuning {
+        let usual = Finetuning::default();
+        Finetuning {
+            epochs: self.finetune,
+            batch: self.batch,
+            // Scales whose ratios are powers of two stay so.
+            gain_rate: if self.scale_mode == ScaleMode::Float { usual.gain_rate } else { 0.0 },
+            weight_rate: if self.fixed_codes { 0.0 } else { usual.weight_rate },
+            mix: self.mix,
+            seed: Seed::new(seed),
+            ..usual
+        }
     }
 
     fn refinement(&self, seed: u64) -> Refinement {

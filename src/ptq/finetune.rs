@@ -1,20 +1,20 @@
 //! Short training of a quantized network as a whole, towards what it gives in float: distillation without labels.
 //!
-//! Biases, the scales of weights and the clips of activations are trained; no code changes.
+//! Biases, the scales of weights and the clips of activations are trained; in the first half weights below 8 bits too, whose
+//! codes then stay, so that the rest settles around them. Pairs of images are mixed, the float network answering what it sees
+//! (Beyer et al. 2022, arXiv 2106.05237): few images go further so, and answers to images that it was trained on are too sure.
 
 use rand::RngExt;
-use tch::{Device, Kind, Tensor};
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, Tensor, no_grad};
 
+use super::Calibrated;
 use super::reconstruct::{in_parts, taken};
-use super::{Calibrated, trainable};
+use super::student::Student;
 use crate::error::{Error, Result};
-use crate::formats::{Granularity, ScaleKind};
-use crate::models::{Folded, Step, operate, tensor, walk};
-use crate::network::{LayerSpec, Network};
-use crate::optim::Adam;
-use crate::quant;
+use crate::models::{Folded, walk};
 use crate::seed::Seed;
-use crate::stored::{StoredLayer, StoredNetwork};
+use crate::stored::StoredNetwork;
 
 /// How long, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,10 @@ pub struct Finetuning {
     pub scale_rate: f64,
     /// Learning rate of the biases.
     pub bias_rate: f64,
+    /// Learning rate of weights below 8 bits, as a share of their scale; 0 leaves the codes.
+    pub weight_rate: f64,
+    /// Share of the images that are mixed with another one.
+    pub mix: f64,
     /// What the logits of both networks are divided by before they are compared (Hinton et al. 2015, arXiv 1503.02531):
     /// above 1, what the float network finds unlikely counts too.
     pub temperature: f64,
@@ -36,12 +40,23 @@ pub struct Finetuning {
     pub seed: Seed,
 }
 
-impl Finetuning {
-    /// The usual rates.
-    pub fn new(seed: Seed) -> Self {
-        Self { epochs: 1, batch: 32, gain_rate: 1e-3, scale_rate: 3e-3, bias_rate: 3e-4, temperature: 4.0, seed }
+impl Default for Finetuning {
+    fn default() -> Self {
+        Self {
+            epochs: 1,
+            batch: 32,
+            gain_rate: 1e-3,
+            scale_rate: 3e-3,
+            bias_rate: 3e-4,
+            weight_rate: 3e-3,
+            mix: 1.0,
+            temperature: 4.0,
+            seed: Seed::new(0),
+        }
     }
+}
 
+impl Finetuning {
     /// Training steps over so many images.
     pub fn steps(&self, images: i64) -> usize {
         self.epochs * usize::try_from(images).unwrap_or(0).div_ceil(self.batch.max(1))
@@ -62,25 +77,23 @@ pub fn finetune(
     options: Finetuning,
     step: &mut dyn FnMut() -> Result<()>,
 ) -> Result<StoredNetwork> {
-    let float = calibrated.exact(images.device());
-    let heat = options.temperature;
-    let target = (in_parts(images, &|x| float.logits(x)) / heat).log_softmax(-1, Kind::Float);
-    let ready = Folded::from_stored(stored.clone(), images.device());
-    let inputs = in_parts(images, &|x| ready.input(x));
-    let mut student = Student::new(stored, options, images.device());
+    let lesson = Lesson::new(calibrated, stored, images, options);
+    let mut student = Student::new(calibrated, stored, options, images.device());
     let mut adam = student.optimiser();
     let mut rng = options.seed.child("finetune").rng();
-    let count = images.size()[0];
-    let steps = options.steps(count);
+    let network = &stored.network;
+    let steps = options.steps(images.size()[0]);
     for at in 0..steps {
-        let which: Vec<i64> = (0..options.batch).map(|_| rng.random_range(0..count)).collect();
-        let which = Tensor::from_slice(&which).to_device(images.device());
-        student.scale();
-        let network = &stored.network;
-        let logits = walk(network, 0..network.layers.len(), taken(&inputs, &which), &mut student);
-        let (own, wanted) = ((logits / heat).log_softmax(-1, Kind::Float), target.index_select(0, &which));
+        if 2 * at >= steps {
+            student.settle_codes();
+        }
+        let (x, wanted) = lesson.batch(&mut rng);
+        student.begin_step();
+        let logits = walk(network, 0..network.layers.len(), x, &mut student);
+        let own = (logits / options.temperature).log_softmax(-1, Kind::Float);
         // Gradients of softened logits are smaller by the square.
-        let loss = (wanted.exp() * (wanted - own)).sum(Kind::Float) * (heat * heat / options.batch as f64);
+        let share = options.temperature.powi(2) / options.batch as f64;
+        let loss = (wanted.exp() * (wanted - own)).sum(Kind::Float) * share;
         if !loss.double_value(&[]).is_finite() {
             return Err(Error::Failed("the fine-tuning diverged".into()));
         }
@@ -95,124 +108,57 @@ pub fn finetune(
     Ok(student.finished(stored))
 }
 
-/// The least factor on a scale: it stays positive.
-const LEAST_GAIN: f64 = 0.1;
-
-/// A layer with weights in training.
-struct Layer {
-    index: usize,
-    /// Before training.
-    weight: Tensor,
-    /// Factor on the scales: one an output channel, or one for the tensor.
-    gain: Tensor,
-    bias: Tensor,
-}
-
-impl Layer {
-    /// The weights of a step.
-    fn weight(&self) -> Tensor {
-        &self.weight * self.gain.clamp_min(LEAST_GAIN)
-    }
-}
-
-/// A network in training.
-struct Student<'a> {
-    network: &'a Network,
+/// What is learned from.
+struct Lesson<'a> {
+    images: &'a Tensor,
     options: Finetuning,
-    layers: Vec<Layer>,
-    parameters: Vec<Option<(Tensor, Tensor)>>,
-    clips: Vec<Option<Tensor>>,
+    float: Folded,
+    quantized: Folded,
+    /// Where none are mixed: every image as the quantized network reads it, and the float network's answer.
+    plain: [Tensor; 2],
 }
 
-impl<'a> Student<'a> {
-    fn new(stored: &'a StoredNetwork, options: Finetuning, device: Device) -> Self {
-        let network = &stored.network;
-        let (mut layers, mut parameters, mut clips) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..network.layers.len() {
-            let own = stored.layers[index].as_ref();
-            if let Some(own) = own.filter(|own| own.weight.spec.format.takes_scale()) {
-                layers.push(Self::layer(index, own, options, device));
-            }
-            parameters.push(own.map(|own| trainable::parameters(own, device)));
-            clips.push(trainable::clip(stored, index, true, device));
-        }
-        Self { network, options, layers, parameters, clips }
+impl<'a> Lesson<'a> {
+    fn new(calibrated: &Calibrated, stored: &StoredNetwork, images: &'a Tensor, options: Finetuning) -> Self {
+        let float = calibrated.exact(images.device());
+        let quantized = Folded::from_stored(stored.clone(), images.device());
+        let plain = match options.mix <= 0.0 {
+            true => [in_parts(images, &|x| quantized.input(x)), in_parts(images, &|x| answer(&float, x, options))],
+            false => [Tensor::new(), Tensor::new()],
+        };
+        Self { images, options, float, quantized, plain }
     }
 
-    fn layer(index: usize, own: &StoredLayer, options: Finetuning, device: Device) -> Layer {
-        let (spec, shape) = (own.weight.spec, &own.weight.shape);
-        let factors = if spec.granularity == Granularity::Channel { shape[0] } else { 1 };
-        let free = options.gain_rate > 0.0 && spec.scale == ScaleKind::Float32;
-        let mut each = vec![1; shape.len()];
-        each[0] = factors;
-        let (weight, bias) = trainable::parameters(own, device);
-        Layer {
-            index,
-            weight,
-            gain: tensor(&vec![1.0; factors], &each, device).set_requires_grad(free),
-            bias: bias.set_requires_grad(true),
+    /// Images of a step and the answers to them.
+    fn batch(&self, rng: &mut ChaCha8Rng) -> (Tensor, Tensor) {
+        let device = self.images.device();
+        let mut some = || -> Tensor {
+            let which: Vec<i64> = (0..self.options.batch).map(|_| rng.random_range(0..self.images.size()[0])).collect();
+            Tensor::from_slice(&which).to_device(device)
+        };
+        if self.options.mix <= 0.0 {
+            let which = some();
+            return (taken(&self.plain[0], &which), self.plain[1].index_select(0, &which));
         }
-    }
-
-    fn optimiser(&self) -> Adam {
-        let mut adam = Adam::default();
-        for layer in &self.layers {
-            if layer.gain.requires_grad() {
-                adam.add(&layer.gain, self.options.gain_rate);
-            }
-            adam.add(&layer.bias, self.options.bias_rate);
-        }
-        for clip in self.clips.iter().flatten().filter(|clip| clip.requires_grad()) {
-            adam.add(clip, self.options.scale_rate * clip.double_value(&[0]));
-        }
-        adam
-    }
-
-    /// The weights of the next step.
-    fn scale(&mut self) {
-        for layer in &self.layers {
-            self.parameters[layer.index] = Some((layer.weight(), layer.bias.shallow_clone()));
-        }
-    }
-
-    fn finished(&mut self, stored: &StoredNetwork) -> StoredNetwork {
-        let mut stored = stored.clone();
-        for layer in &self.layers {
-            if let Some(own) = &mut stored.layers[layer.index] {
-                let gains = trainable::floats(&layer.gain.clamp_min(LEAST_GAIN));
-                let each = own.weight.scales.runs.len() / gains.len();
-                for (runs, gain) in own.weight.scales.runs.chunks_mut(each.max(1)).zip(gains) {
-                    runs.iter_mut().for_each(|scale| *scale *= gain);
-                }
-                own.bias = trainable::floats(&layer.bias);
-            }
-        }
-        for (index, clip) in self.clips.iter().enumerate() {
-            if let (Some(clip), Some(point)) = (clip, &self.network.layers[index].point) {
-                stored.scales[index] = Some(trainable::scale(clip, point));
-            }
-        }
-        stored.round_biases();
-        stored
+        let (which, other) = (some(), some());
+        let shares: Vec<f32> = (0..self.options.batch)
+            .map(|_| if rng.random_bool(self.options.mix) { rng.random_range(0.5..1.0) } else { 1.0 })
+            .collect();
+        let share = Tensor::from_slice(&shares).view([-1, 1, 1, 1]).to_device(device);
+        let x = taken(self.images, &which) * &share + taken(self.images, &other) * (1.0 - &share);
+        (self.quantized.input(&x), answer(&self.float, &x, self.options))
     }
 }
 
-impl Step for Student<'_> {
-    fn operate(&mut self, index: usize, layer: &LayerSpec, x: &Tensor, second: Option<&Tensor>) -> Tensor {
-        operate(layer, x, second, self.parameters[index].as_ref().map(|(weight, bias)| (weight, bias)))
-    }
-
-    fn quantize(&mut self, index: usize, x: Tensor) -> Tensor {
-        let Some(point) = &self.network.layers[index].point else { return x };
-        match &self.clips[index] {
-            Some(clip) => quant::learned_activation(x, point, clip),
-            None => quant::activation(x, point, quant::Range::default()),
-        }
-    }
+/// Logarithms of the softened shares that a network gives to the classes.
+fn answer(network: &Folded, x: &Tensor, options: Finetuning) -> Tensor {
+    no_grad(|| (network.logits(x) / options.temperature).log_softmax(-1, Kind::Float))
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
     use crate::formats::{Format, QuantSpec};
     use crate::models::Weights;
@@ -220,7 +166,7 @@ mod tests {
     use crate::ptq::Clips;
 
     #[test]
-    fn a_network_moves_towards_float_by_scales_clips_and_biases_alone_and_repeats_to_the_bit() {
+    fn a_network_moves_towards_float_and_repeats_to_the_bit() {
         let spec = ModelSpec { resolution: Some(16), ..ModelSpec::new("resnet8".parse().unwrap()) };
         let mut network = build(&spec).unwrap();
         let weights = Weights::initialised(&network, Seed::new(6), Device::Cpu);
@@ -231,32 +177,39 @@ mod tests {
         network.assign(&vec![QuantSpec::per_channel(int4); count], &vec![QuantSpec::per_tensor(int4); count]);
         let calibrated = Calibrated::new(&network, &weights, &[&x], Clips::default());
         let stored = calibrated.quantized(&network);
-        let options = Finetuning { epochs: 16, ..Finetuning::new(Seed::new(3)) };
-        let mut steps = 0;
-        let mut tuned = || {
-            let count = &mut steps;
-            finetune(&calibrated, &stored, &x, options, &mut || {
-                *count += 1;
-                Ok(())
-            })
-        };
-        let (first, second) = (tuned().unwrap(), tuned().unwrap());
-        assert_eq!(steps, 2 * options.steps(64));
-        assert_eq!(steps, 2 * 16 * 2);
         let float = calibrated.exact(Device::Cpu).logits(&x);
         let far = |stored: &StoredNetwork| {
             let own = Folded::from_stored(stored.clone(), Device::Cpu).logits(&x);
             (own - &float).square().mean(Kind::Double).double_value(&[])
         };
-        assert!(far(&first) < 0.8 * far(&stored), "{} {}", far(&first), far(&stored));
-        for ((own, again), before) in first.layers.iter().zip(&second.layers).zip(&stored.layers) {
-            let (Some(own), Some(again), Some(before)) = (own, again, before) else { continue };
-            assert_eq!(own.weight.grid, before.weight.grid, "no code changes");
-            assert_eq!((&own.weight.scales.runs, &own.bias), (&again.weight.scales.runs, &again.bias));
+        for (mix, weight_rate) in [(0.0, 0.0), (0.5, 3e-3)] {
+            let options = Finetuning { epochs: 16, seed: Seed::new(3), mix, weight_rate, ..Finetuning::default() };
+            let mut steps = 0;
+            let mut tuned = || {
+                let count = &mut steps;
+                finetune(&calibrated, &stored, &x, options, &mut || {
+                    *count += 1;
+                    Ok(())
+                })
+            };
+            let (first, second) = (tuned().unwrap(), tuned().unwrap());
+            assert_eq!((steps, options.steps(64)), (2 * 16 * 2, 16 * 2));
+            assert!(far(&first) < 0.8 * far(&stored), "{mix}: {} {}", far(&first), far(&stored));
+            let mut changed = 0;
+            for ((own, again), before) in first.layers.iter().zip(&second.layers).zip(&stored.layers) {
+                let (Some(own), Some(again), Some(before)) = (own, again, before) else { continue };
+                changed +=
+                    own.weight.grid.iter().zip(&before.weight.grid).filter(|(a, b)| a.total_cmp(b).is_ne()).count();
+                assert!(own.weight.grid.iter().all(|&code| int4.cast(code).total_cmp(&code).is_eq()));
+                assert_eq!(own.weight.grid, again.weight.grid);
+                assert_eq!((&own.weight.scales.runs, &own.bias), (&again.weight.scales.runs, &again.bias));
+            }
+            assert_eq!(changed > 0, weight_rate > 0.0, "codes change where they are trained: {changed}");
+            assert_eq!(first.scales, second.scales);
         }
-        assert_eq!(first.scales, second.scales);
         // What is told of a step may end the training.
-        let ended = finetune(&calibrated, &stored, &x, options, &mut || Err(Error::Failed("enough".into())));
+        let ended =
+            finetune(&calibrated, &stored, &x, Finetuning::default(), &mut || Err(Error::Failed("enough".into())));
         assert_eq!(ended.unwrap_err().to_string(), "enough");
     }
 }

@@ -24,6 +24,7 @@ mod rounding;
 mod rows;
 mod scale_mode;
 mod sensitivity;
+mod student;
 mod trainable;
 
 pub use analytic::{analytic_noise, carrier};

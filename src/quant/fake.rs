@@ -104,7 +104,7 @@ fn scale_of(clip: f32, spec: QuantSpec) -> f32 {
     if spec.format.takes_scale() { spec.format.scale_for(clip, spec.scale) } else { 1.0 }
 }
 
-pub(super) fn round_in_place(y: &mut Tensor, format: Format, scale: f32) {
+pub(crate) fn round_in_place(y: &mut Tensor, format: Format, scale: f32) {
     if kernel::is_reachable(y) {
         kernel::rewrite(y, |values| fake_quantize(format, values, scale));
     } else {

@@ -26,7 +26,7 @@ pub struct OptionsArgs {
 }
 
 /// What is tried where nothing is named.
-const EACH: [&str; 19] = [
+const EACH: [&str; 21] = [
     "--weight-clip min-max",
     "--act-clip percentile:99.9",
     "--equalise 0.5",
@@ -45,6 +45,8 @@ const EACH: [&str; 19] = [
     "--steps 200 --drop 0 --views 1",
     "--steps 200 --views 1",
     "--steps 200 --views 4",
+    "--finetune 4 --mix 0 --fixed-codes",
+    "--finetune 4 --mix 0",
     "--finetune 4",
 ];
 
