@@ -48,8 +48,22 @@ fn a_killed_post_training_search_resumes_to_the_same_front_and_its_members_expor
     assert_eq!(front(&killed), front(&whole));
     // Exported, a member has the accuracy that its run found: a difference is an error.
     done(&["export", &whole, "--pick", "knee", "--to", "ron", "--out", &path("member.ron")]);
-    let refine =
-        ["refine", &whole, "--pick", "knee", "--steps", "20", "--batch", "8", "--threads", "1", "-q", "--json"];
+    let refine = [
+        "refine",
+        &whole,
+        "--pick",
+        "knee",
+        "--steps",
+        "20",
+        "--finetune",
+        "2",
+        "--batch",
+        "8",
+        "--threads",
+        "1",
+        "-q",
+        "--json",
+    ];
     let refined = |out: &str| -> serde_json::Value {
         serde_json::from_str(&done(&[&refine[..], &["--out", out]].concat())).unwrap()
     };
@@ -71,7 +85,7 @@ fn decoupled_shifted_and_corrected_weights_are_written_and_exported() {
     let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     done(&[&words(&data, &weights, &path("run"))[..], &["--constraint", "avg_w_bits<=4"]].concat());
     let refined = |name: &str, options: &str| -> serde_json::Value {
-        let how = "--pick knee --threads 1 -q --json --force --steps 0";
+        let how = "--pick knee --threads 1 -q --json --force --steps 0 --finetune 1";
         let words: Vec<&str> = how.split(' ').chain(options.split(' ')).collect();
         serde_json::from_str(&done(&[&["refine", &path("run"), "--out", &path(name)], &words[..]].concat())).unwrap()
     };

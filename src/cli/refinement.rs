@@ -11,7 +11,7 @@ use crate::models::{Folded, Weights, blocks};
 use crate::network::{LowRank, Network};
 use crate::progress::Progress;
 use crate::ptq::{Calibrated, ClipRule, Clips, Finetuning, Prober, Refinement, Rounding, ScaleMode};
-use crate::ptq::{correctable, decoupled, decouples, equalised, finetune, reconstruct, with_corrections};
+use crate::ptq::{correctable, decoupled, decouples, equalised, finetune, reconstruct, trains_codes, with_corrections};
 use crate::seed::Seed;
 use crate::stored::StoredNetwork;
 use crate::train::TrainConfig;
@@ -42,7 +42,7 @@ pub struct RefinementArgs {
     #[arg(long, value_name = "N", default_value_t = Refinement::default().batch)]
     pub batch: usize,
     /// How often each image is learned from: as it is, then shifted and mirrored as a training does
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     pub views: usize,
     /// How weights are rounded: learned, scale-aware (for small floats) or nearest
     #[arg(long, default_value_t = Rounding::default())]
@@ -57,14 +57,14 @@ pub struct RefinementArgs {
     #[arg(long)]
     pub fixed_biases: bool,
     /// Passes over the images in which the whole network learns the float network's answers, at the end
-    #[arg(long, value_name = "EPOCHS", default_value_t = 4)]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 8)]
     pub finetune: usize,
     /// Leave codes as rounding chose them in that; else those below 8 bits are trained in its first half
     #[arg(long)]
     pub fixed_codes: bool,
-    /// Share of the images that are mixed with another one in that
-    #[arg(long, value_name = "SHARE", default_value_t = Finetuning::default().mix)]
-    pub mix: f64,
+    /// Share of the images that are mixed with another one in that [default: 1 where codes are trained, else 0]
+    #[arg(long, value_name = "SHARE")]
+    pub mix: Option<f64>,
     /// Put corrections of so many channels beside layers below 8 bits where they help, at the end; costs count them
     #[arg(long, value_name = "RANK", default_value_t = 0)]
     pub lorc: usize,
@@ -120,7 +120,9 @@ pub(super) fn images(
 impl RefinementArgs {
     /// Whether every number lies in its range.
     pub(super) fn check(&self) -> Result<()> {
-        for (option, value) in [("--drop", self.drop), ("--equalise", self.equalise), ("--mix", self.mix)] {
+        for (option, value) in
+            [("--drop", self.drop), ("--equalise", self.equalise), ("--mix", self.mix.unwrap_or_default())]
+        {
             if !(0.0..=1.0).contains(&value) {
                 return Err(Error::bad_value(option, value, "must be from 0 to 1"));
             }
@@ -197,7 +199,7 @@ impl RefinementArgs {
             refined = watched(session, "refine", steps, work)?;
         }
         if self.finetune > 0 {
-            let tuning = self.finetuning(seed);
+            let tuning = self.finetuning(network, seed);
             let work = |step: &mut dyn FnMut() -> Result<()>| finetune(calibrated, &refined, &images, tuning, step);
             refined = watched(session, "fine-tune", tuning.steps(images.size()[0]), work)?;
         }
@@ -219,15 +221,16 @@ impl RefinementArgs {
         watched(session, "correct", layers, work)
     }
 
-    fn finetuning(&self, seed: u64) -> Finetuning {
+    fn finetuning(&self, network: &Network, seed: u64) -> Finetuning {
         let usual = Finetuning::default();
+        let trains_codes = !self.fixed_codes && trains_codes(network);
         Finetuning {
             epochs: self.finetune,
             batch: self.batch,
             // Scales whose ratios are powers of two stay so.
             gain_rate: if self.scale_mode == ScaleMode::Float { usual.gain_rate } else { 0.0 },
-            weight_rate: if self.fixed_codes { 0.0 } else { usual.weight_rate },
-            mix: self.mix,
+            weight_rate: if trains_codes { usual.weight_rate } else { 0.0 },
+            mix: self.mix.unwrap_or(if trains_codes { usual.mix } else { 0.0 }),
             seed: Seed::new(seed),
             ..usual
         }

@@ -45,3 +45,4 @@ pub use reconstruct::{Refinement, reconstruct};
 pub use rounding::{Rounding, SoftWeight};
 pub use scale_mode::ScaleMode;
 pub use sensitivity::{Distance, Prober};
+pub use student::trains_codes;

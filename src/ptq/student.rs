@@ -3,7 +3,7 @@
 use tch::{Device, Tensor, no_grad};
 
 use super::{Calibrated, Finetuning, trainable};
-use crate::formats::{Format, Granularity, Runs, ScaleKind};
+use crate::formats::{Format, Granularity, QuantSpec, Runs, ScaleKind};
 use crate::models::{Step, operate, tensor};
 use crate::network::{LayerSpec, Network};
 use crate::optim::Adam;
@@ -15,6 +15,15 @@ const LEAST_GAIN: f64 = 0.1;
 
 /// Most bits of weights whose codes are trained; wider ones leave nothing to gain.
 const MOST_BITS: u32 = 7;
+
+/// Whether any layer's codes are worth training.
+pub fn trains_codes(network: &Network) -> bool {
+    network.layers.iter().filter_map(|layer| layer.weight).any(is_narrow)
+}
+
+fn is_narrow(spec: QuantSpec) -> bool {
+    spec.format.takes_scale() && spec.format.bits() <= MOST_BITS
+}
 
 /// A layer with weights in training.
 struct Layer {
@@ -43,7 +52,7 @@ impl Layer {
             runs.flat_map(|(run, scale)| std::iter::repeat_n(scale * own.weight.scales.tensor, run.len())).collect();
         let codes = tensor(&own.weight.grid, shape, device);
         let scales = tensor(&scales, shape, device);
-        let trains = options.weight_rate > 0.0 && spec.format.bits() <= MOST_BITS;
+        let trains = options.weight_rate > 0.0 && is_narrow(spec);
         let latent = trains.then(|| {
             let exact = tensor(exact, shape, device) / &scales;
             // Where learned rounding went another way than the nearest, its choice.

@@ -21,9 +21,8 @@ fn refined(arguments: &[&str]) -> Option<serde_json::Value> {
 
 #[test]
 fn a_short_refinement_recovers_half_of_what_int4_costs() {
-    let Some(found) = refined(&["--format", "int4", "--ends", "int8", "--steps", "15", "--calibration", "512"]) else {
-        return;
-    };
+    let options = "--format int4 --ends int8 --steps 15 --calibration 512 --views 4 --finetune 4";
+    let Some(found) = refined(&options.split(' ').collect::<Vec<_>>()) else { return };
     let (before, after) = (found["top1_unrefined"].as_f64().unwrap(), found["top1"].as_f64().unwrap());
     // Float has 91.73 %.
     assert!(before > 87.0 && after > 89.2, "{before} {after}");
@@ -33,7 +32,8 @@ fn a_short_refinement_recovers_half_of_what_int4_costs() {
 
 #[test]
 fn quantizers_found_together_and_corrected_gain_without_training() {
-    let options = "--format fp4 --ends int8 --steps 0 --calibration 256 --joint output --flavours --preshift";
+    let options =
+        "--format fp4 --ends int8 --steps 0 --finetune 0 --calibration 256 --joint output --flavours --preshift";
     let options: Vec<&str> = options.split(' ').chain(["--reestimate", "--correct-biases"]).collect();
     let Some(found) = refined(&options) else { return };
     let number = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::demo::{demo_settings, run_or_read};
@@ -33,11 +33,11 @@ pub struct MixedArgs {
         long,
         value_delimiter = ',',
         value_name = "MIXES",
-        default_value = "int4+int8/int8<=4.7,int4+int8<=4.7,int4+int8/int8<=5.94,int3+int4+int5+int6/int8<=4"
+        default_value = "int4+int8/int8<=4.7,int4+int8<=4.7,int4+int8/int8<=5.94,int3+int4+int5+int6<=4"
     )]
     pub mixes: Vec<Mix>,
     /// One format everywhere to compare with: WEIGHTS[/ACTIVATIONS][@ENDS]
-    #[arg(long, value_name = "POINT", default_value = "int4/int8")]
+    #[arg(long, value_name = "POINT", default_value = "int4")]
     pub against: Point,
     /// Candidates that each search evaluates
     #[arg(long, value_name = "N", default_value = "48")]
@@ -100,7 +100,7 @@ impl Mix {
 }
 
 /// One network with one seed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     formats: String,
     seed: u64,
@@ -118,9 +118,12 @@ struct Row {
 pub(super) fn run(args: &MixedArgs, common: &Common) -> Result<()> {
     args.how.check()?;
     let rows = |seeded: &Seeded| {
-        let uniform = row(args, &args.against.to_string(), seeded.in_formats(&args.against), seeded);
-        let mixed =
-            args.mixes.iter().map(|mix| row(args, &mix.to_string(), searched(args, mix, seeded, common)?, seeded));
+        let kept = |name: &str, network: &dyn Fn() -> Result<Network>| {
+            let what = format!("{name} of {} evaluations {:?}", args.evaluations, args.how);
+            seeded.kept(&what, || row(args, name, network()?, seeded))
+        };
+        let uniform = kept(&args.against.to_string(), &|| Ok(seeded.in_formats(&args.against)));
+        let mixed = args.mixes.iter().map(|mix| kept(&mix.to_string(), &|| searched(args, mix, seeded, common)));
         std::iter::once(uniform).chain(mixed).collect()
     };
     args.begin.each(1 + args.mixes.len(), common, rows, |rows| markdown(args, rows, common))
@@ -130,7 +133,9 @@ pub(super) fn run(args: &MixedArgs, common: &Common) -> Result<()> {
 fn searched(args: &MixedArgs, mix: &Mix, seeded: &Seeded, common: &Common) -> Result<Network> {
     let begin = &args.begin;
     let model = begin.network.model.ok_or_else(|| Error::missing_option("--model", "mixes are of a model by name"))?;
-    let space = Path::new("runs").join(format!("bench-mixed-{}.ron", mix.slug()));
+    let runs = Path::new("runs");
+    std::fs::create_dir_all(runs).map_err(|error| Error::io(runs, error))?;
+    let space = runs.join(format!("bench-mixed-{}.ron", mix.slug()));
     write_result(Some(&space), &mix.space(model))?;
     let (space, weights) = (space.display().to_string(), begin.weights.display().to_string());
     let (data, limit) = (begin.network.data.to_string(), mix.limit().to_string());

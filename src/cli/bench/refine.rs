@@ -1,7 +1,7 @@
 //! `bitfront bench refine`: one trained network in several formats, before and after refinement.
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::seeded::{Reading, Seeded, SeededArgs};
@@ -32,7 +32,7 @@ pub struct RefineBenchArgs {
 }
 
 /// One point with one seed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     point: String,
     seed: u64,
@@ -48,7 +48,10 @@ struct Row {
 /// A file that cannot be read or does not fit; whatever a refinement fails with.
 pub(super) fn run(args: &RefineBenchArgs, common: &Common) -> Result<()> {
     args.how.check()?;
-    let rows = |seeded: &Seeded| args.points.iter().map(|point| row(args, point, seeded)).collect();
+    let rows = |seeded: &Seeded| {
+        let one = |point: &Point| seeded.kept(&format!("{point} {:?}", args.how), || row(args, point, seeded));
+        args.points.iter().map(one).collect()
+    };
     args.begin.each(args.points.len(), common, rows, |rows| markdown(args, rows, common))
 }
 

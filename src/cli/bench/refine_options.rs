@@ -1,7 +1,7 @@
 //! `bitfront bench options`: each option of a refinement alone.
 
 use clap::{Args, Parser};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::seeded::{Reading, Seeded, SeededArgs};
@@ -72,7 +72,7 @@ impl Alone {
 }
 
 /// One option with one seed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     point: String,
     options: String,
@@ -94,7 +94,12 @@ pub(super) fn run(args: &OptionsArgs, common: &Common) -> Result<()> {
     let texts = std::iter::once("").chain(texts);
     let ways = texts.map(|text| Ok((text, Alone::parse(text)?))).collect::<Result<Vec<_>>>()?;
     let each: Vec<_> = args.points.iter().flat_map(|point| ways.iter().map(move |way| (point, way))).collect();
-    let rows = |seeded: &Seeded| each.iter().map(|(point, way)| row(point, way, seeded)).collect();
+    let rows = |seeded: &Seeded| {
+        let one = |(point, way): &(&Point, &(&str, RefinementArgs))| {
+            seeded.kept(&format!("{point} alone {}", way.0), || row(point, way, seeded))
+        };
+        each.iter().map(one).collect()
+    };
     let texts: Vec<&str> = ways.iter().map(|(text, _)| *text).collect();
     args.begin.each(each.len(), common, rows, |rows| markdown(args, &texts, rows))
 }

@@ -1,10 +1,13 @@
 //! What `bench refine` and `bench options` begin with, for each seed: a trained network, its images, what it says in float.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::Common;
@@ -55,7 +58,8 @@ impl SeededArgs {
         if self.network.format.is_some() {
             return Err(Error::bad_value("--format", "given", "has no effect here: --points lists the formats"));
         }
-        let session = common.session(common.thread_count()?, None)?;
+        let threads = common.thread_count()?;
+        let session = common.session(threads, None)?;
         let network = self.network.network()?;
         let weights = weights_of(&self.weights, false, &network, &session, common)?;
         let seeds = self.seeds.max(1);
@@ -65,13 +69,39 @@ impl SeededArgs {
             let images = images((&self.network.data, self.calibration), &network, seed, session.device)?;
             let calibrated = Calibrated::new(&network, &weights, &images.judging.calibration(), Clips::default());
             let test = Test::new(&images, &network, &calibrated.exact(session.device))?;
-            rows.extend(work(&Seeded { network: &network, weights: &weights, images, test, seed, session: &session })?);
+            let conditions = self.conditions(seed, threads)?;
+            let session = &session;
+            rows.extend(work(&Seeded {
+                network: &network,
+                weights: &weights,
+                images,
+                test,
+                seed,
+                conditions,
+                session,
+            })?);
         }
         let text = markdown(&rows);
         write_result(self.write.as_deref(), &text)?;
         if common.json { print(&serde_json::json!({ "rows": rows }).to_string()) } else { print(&text) }
     }
 }
+
+impl SeededArgs {
+    /// What a row must have been made with to be taken again: program, data, weights, images, seed, threads.
+    fn conditions(&self, seed: u64, threads: usize) -> Result<String> {
+        let stamp = |path: &Path| -> Result<String> {
+            let of = std::fs::metadata(path).and_then(|file| Ok((file.len(), file.modified()?)));
+            of.map(|stamp| format!("{stamp:?}")).map_err(|error| Error::io(path, error))
+        };
+        let program = std::env::current_exe().map_err(|error| Error::Failed(error.to_string()))?;
+        let (program, weights) = (stamp(&program)?, stamp(&self.weights)?);
+        Ok(format!("{program} {weights} {} {} seed {seed}, {threads} threads", self.network.data, self.calibration))
+    }
+}
+
+/// Rows of benchmarks that were interrupted, each with what it was made of.
+const KEPT: &str = "runs/bench-refinements.json";
 
 /// One seed's.
 pub(super) struct Seeded<'a> {
@@ -82,6 +112,7 @@ pub(super) struct Seeded<'a> {
     pub(super) test: Test,
     /// Which seed.
     pub(super) seed: u64,
+    conditions: String,
     session: &'a Session,
 }
 
@@ -103,6 +134,32 @@ impl Seeded<'_> {
         Ok((refined, began.elapsed().as_secs_f64()))
     }
 
+    /// What `make` gives for something of this name, or gave in an earlier run of the same program under the same conditions.
+    ///
+    /// # Errors
+    /// What `make` fails with; a file that cannot be written.
+    pub(super) fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let path = Path::new(KEPT);
+        let key = format!("{name}, {}", self.conditions);
+        // What cannot be read is made again.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut all: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+        if let Some(row) = all.get(&key).and_then(|row| T::deserialize(row).ok()) {
+            self.session.say(&format!("{name}, seed {}: kept in {KEPT}", self.seed));
+            return Ok(row);
+        }
+        let row = make()?;
+        all.insert(key, serde_json::to_value(&row).map_err(|error| Error::Failed(error.to_string()))?);
+        let text = serde_json::to_string_pretty(&all).map_err(|error| Error::Failed(error.to_string()))?;
+        std::fs::create_dir_all("runs").map_err(|error| Error::io("runs", error))?;
+        write_result(Some(path), &text)?;
+        Ok(row)
+    }
+
     /// Tells the user.
     pub(super) fn say(&self, text: &str) {
         self.session.say(text);
@@ -110,7 +167,7 @@ impl Seeded<'_> {
 }
 
 /// A network on the test images.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Reading {
     /// In percent.
     pub(super) top1: f64,
