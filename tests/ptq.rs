@@ -48,22 +48,8 @@ fn a_killed_post_training_search_resumes_to_the_same_front_and_its_members_expor
     assert_eq!(front(&killed), front(&whole));
     // Exported, a member has the accuracy that its run found: a difference is an error.
     done(&["export", &whole, "--pick", "knee", "--to", "ron", "--out", &path("member.ron")]);
-    let refine = [
-        "refine",
-        &whole,
-        "--pick",
-        "knee",
-        "--steps",
-        "20",
-        "--finetune",
-        "2",
-        "--batch",
-        "8",
-        "--threads",
-        "1",
-        "-q",
-        "--json",
-    ];
+    let how = "--pick knee --steps 20 --finetune 2 --batch 8 --threads 1 -q --json";
+    let refine: Vec<&str> = ["refine", &whole].into_iter().chain(how.split(' ')).collect();
     let refined = |out: &str| -> serde_json::Value {
         serde_json::from_str(&done(&[&refine[..], &["--out", out]].concat())).unwrap()
     };

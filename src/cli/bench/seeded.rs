@@ -85,9 +85,7 @@ impl SeededArgs {
         write_result(self.write.as_deref(), &text)?;
         if common.json { print(&serde_json::json!({ "rows": rows }).to_string()) } else { print(&text) }
     }
-}
 
-impl SeededArgs {
     /// What a row must have been made with to be taken again: program, data, weights, images, seed, threads.
     fn conditions(&self, seed: u64, threads: usize) -> Result<String> {
         let stamp = |path: &Path| -> Result<String> {

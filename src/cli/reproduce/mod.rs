@@ -113,12 +113,7 @@ fn finish(plan: &Plan, rows: &mut Vec<Row>, session: &Session, common: &Common) 
     for (index, cell) in left.iter().enumerate() {
         session.check_interrupt(&format!("{}; the same command goes on with the next", plan.kept(rows)))?;
         session.say(&format!("{}, {} of {}", cell.name(), index + 1, left.len()));
-        let row = work.finished(cell, rows).map_err(|error| match error {
-            Error::Interrupted(_) => {
-                Error::Interrupted(format!(": {}; the same command goes on with this one", plan.kept(rows)))
-            }
-            other => other,
-        })?;
+        let row = work.finished(cell, rows).map_err(|error| resumable(error, plan, rows, "this one"))?;
         add(plan, rows, row, session)?;
     }
     Ok(())
@@ -131,14 +126,19 @@ fn side_by_side(work: &Work, left: &[Cell], rows: &mut Vec<Row>) -> Result<()> {
         let jobs: Vec<Job> = cells.iter().map(|cell| work.job(cell)).collect();
         let mut finished = |at: usize| add(work.plan, rows, work.row(&cells[at])?, work.session);
         let ended = run_at_once(&jobs, work.plan.jobs, ("networks", work.session), &mut finished);
-        ended.map_err(|error| match error {
-            Error::Interrupted(_) => {
-                Error::Interrupted(format!(": {}; the same command goes on with the next", work.plan.kept(rows)))
-            }
-            other => other,
-        })?;
+        ended.map_err(|error| resumable(error, work.plan, rows, "the next"))?;
     }
     Ok(())
+}
+
+/// An interrupt says what is kept and how to go on.
+fn resumable(error: Error, plan: &Plan, rows: &[Row], next: &str) -> Error {
+    match error {
+        Error::Interrupted(_) => {
+            Error::Interrupted(format!(": {}; the same command goes on with {next}", plan.kept(rows)))
+        }
+        other => other,
+    }
 }
 
 /// Keeps a finished row, in the order of the cells.
