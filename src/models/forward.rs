@@ -41,7 +41,8 @@ pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Te
 
 /// The same, with what every layer gives to its readers, quantized where it has a quantization point.
 pub fn layer_outputs(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Vec<Tensor> {
-    let input = quantized(&network.input_point, "input", weights, ranges, layers::channels_last(x), pass);
+    // A copy, because the images of the caller must stay as they are.
+    let input = quantized(&network.input_point, "input", weights, ranges, layers::channels_last(x).copy(), pass);
     let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
     for layer in &network.layers {
         let read = |source: Source| match source {

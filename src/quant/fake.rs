@@ -15,8 +15,11 @@ use crate::network::Point;
 
 /// Range of a tensor, whatever its layout and device; of its positive part where a ReLU follows.
 pub fn observe(x: &Tensor, nonnegative: bool) -> Range {
+    if kernel::is_reachable(x) {
+        return kernel::range(x, if nonnegative { 0.0 } else { f32::NEG_INFINITY });
+    }
     let x = if nonnegative { x.detach().relu() } else { x.detach() };
-    if kernel::is_reachable(&x) { kernel::range(&x) } else { operations::range(&x) }
+    operations::range(&x)
 }
 
 /// Fake-quantizes an activation by its point and recorded range.
@@ -24,8 +27,8 @@ pub fn observe(x: &Tensor, nonnegative: bool) -> Range {
 /// Clamps to what the format can represent, which is also the ReLU of a nonnegative tensor, then rounds. The gradient
 /// is that of the clamp: straight through inside, zero outside. A float32 point only applies the ReLU.
 ///
-/// `x` is an operator's result that nobody else reads and that the operator's own backward does not read either: where a
-/// gradient is wanted, its memory is rewritten.
+/// `x` is an operator's result that nobody else reads and that the operator's own backward does not read either: its memory
+/// is rewritten.
 ///
 /// # Shapes
 /// `x`: any; the result has the same shape and layout.
@@ -39,6 +42,9 @@ pub fn activation(mut x: Tensor, point: &Point, range: Range) -> Tensor {
         return by_token(x * 1.0, point);
     }
     let scale = point_scale(point, range).unwrap_or(1.0);
+    if !x.requires_grad() {
+        return activation_in_place(x, point, Some(scale));
+    }
     let low = if point.nonnegative { 0.0 } else { f64::from(scale) * format.min() };
     let high = f64::from(scale) * format.max();
     if x.requires_grad() && !x.is_leaf() && kernel::is_reachable(&x) {
@@ -126,28 +132,35 @@ pub fn weight(w: &Tensor, spec: QuantSpec) -> Tensor {
     }
     // A product with a constant saves no tensor for its backward, so its memory may be rewritten.
     let mut y = w * 1.0;
-    let rows = usize::try_from(w.size()[0]).unwrap_or(1);
     if kernel::is_reachable(&y) {
-        match spec.granularity {
-            Granularity::Tensor => {
-                let scale = scale_of(kernel::range(&y).max, spec);
-                kernel::rewrite(&mut y, |values| fake_quantize(spec.format, values, scale));
-            }
-            Granularity::Channel => kernel::rewrite_rows(&mut y, rows, |_, row| {
-                let scale = scale_of(absmax(row), spec);
-                fake_quantize(spec.format, row, scale);
-            }),
-            Granularity::Token | Granularity::Group(_) | Granularity::Block(_) => {
-                let shape: Vec<usize> = w.size().iter().map(|&size| usize::try_from(size).unwrap_or(1)).collect();
-                kernel::rewrite_whole(&mut y, |values| fake_quantize_tensor(values, &shape, &spec));
-            }
-        }
+        round_weight_in_place(&mut y, spec);
     } else {
         // Weights are small beside activations: another device's are rounded in main memory.
         let here = weight(&w.detach().to_device(Device::Cpu).contiguous(), spec);
         no_grad(|| y.detach().copy_(&here));
     }
     y
+}
+
+/// Rounds a dense tensor in main memory as [`weight`] does, where it lies.
+///
+/// # Shapes
+/// `y`: `[c_out, ...]`, row-major.
+pub(crate) fn round_weight_in_place(y: &mut Tensor, spec: QuantSpec) {
+    let shape: Vec<usize> = y.size().iter().map(|&size| usize::try_from(size).unwrap_or(1)).collect();
+    match spec.granularity {
+        Granularity::Tensor => {
+            let scale = scale_of(kernel::range(y, f32::NEG_INFINITY).max, spec);
+            kernel::rewrite(y, |values| fake_quantize(spec.format, values, scale));
+        }
+        Granularity::Channel => kernel::rewrite_rows(y, shape[0], |_, row| {
+            let scale = scale_of(absmax(row), spec);
+            fake_quantize(spec.format, row, scale);
+        }),
+        Granularity::Token | Granularity::Group(_) | Granularity::Block(_) => {
+            kernel::rewrite_whole(y, |values| fake_quantize_tensor(values, &shape, &spec));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::fake::round_in_place;
+use super::fake::{activation_in_place, round_in_place};
 use super::kernel;
 use crate::formats::{Format, fake_quantize};
 use crate::network::Point;
@@ -11,7 +11,7 @@ use crate::network::Point;
 /// `clip / max`. The gradient reaches `x` inside the clip, and the step by LSQ's rule (its equation 3), scaled by
 /// `1 / sqrt(elements * max)`.
 ///
-/// `x` is a result as [`super::activation`] takes it: where a gradient is wanted, its memory is rewritten.
+/// `x` is a result as [`super::activation`] takes it: its memory is rewritten.
 ///
 /// # Shapes
 /// `x`: any; `clip`: `[1]`; the result has the shape of `x`.
@@ -25,6 +25,9 @@ pub fn learned_activation(mut x: Tensor, point: &Point, clip: &Tensor) -> Tensor
     // A clip that training has pushed to zero or below would have no grid; the least one keeps it alive.
     let step = clip.clamp_min(1e-4) / top;
     let low = if point.nonnegative { 0.0 } else { format.min() };
+    if !x.requires_grad() && !step.requires_grad() {
+        return activation_in_place(x, point, Some(step.double_value(&[0]) as f32));
+    }
     if x.requires_grad() && !x.is_leaf() && kernel::is_reachable(&x) {
         // As in `activation`; the step's gradient goes through a product that adds nothing to the values.
         let (mut y, mut slope) = (x.threshold(0.0, 0.0), x.detach().empty_like());

@@ -11,7 +11,7 @@ mod operations;
 mod range;
 
 pub use blocks::{Blocks, gradient_blocks, weight_blocks};
-pub(crate) use fake::round_in_place;
 pub use fake::{activation, activation_in_place, observe, point_scale, weight};
+pub(crate) use fake::{round_in_place, round_weight_in_place};
 pub use learned::learned_activation;
 pub use range::{Range, Ranges};
