@@ -191,6 +191,20 @@ impl Weights {
         Self { tensors: self.tensors.iter().map(same).collect(), ranges: self.ranges.clone(), device: self.device }
     }
 
+    /// Further handles on the same tensors whose gradients are their own.
+    #[must_use]
+    pub fn with_own_gradients(&self) -> Self {
+        let mut same = self.shallow_clone();
+        same.tensors.values_mut().for_each(|tensor| *tensor = tensor.detach());
+        same.require_gradients();
+        same
+    }
+
+    /// The gradient of a parameter, where it has one.
+    pub fn gradient(&self, name: &str) -> Option<Tensor> {
+        self.tensors.get(name).map(Tensor::grad).filter(Tensor::defined)
+    }
+
     /// The same parameters with batch-norm statistics of its own, which may then move without touching these.
     pub fn with_own_statistics(&self) -> Self {
         let own = |(name, tensor): (&String, &Tensor)| {

@@ -158,11 +158,11 @@ impl Regime for Int8Blocks {
         let mut tape = no_grad(|| self.forward(&trainer.weights, x));
         self.saved = tape.bytes();
         let logits = std::mem::take(&mut tape.logits).set_requires_grad(true);
-        let (loss, passed) = trainer.loss(&logits, y)?;
+        let (loss, value, top1) = trainer.loss(&logits, y)?;
         loss.backward();
         self.backward(&trainer.weights, tape, logits.grad(), self.seed.at(trainer.step as u64));
         trainer.update();
-        Ok(StepReport { loss: passed.loss, top1: passed.top1 })
+        Ok(StepReport { loss: value, top1 })
     }
 }
 

@@ -10,6 +10,8 @@
 
 use tch::Tensor;
 
+use super::Aim;
+use super::Lesson;
 use super::Regime;
 use super::StepReport;
 use super::Trainer;
@@ -50,11 +52,14 @@ impl Sandwich<'_> {
         let mut rng = self.seed.at(trainer.step as u64).rng();
         let choices = self.space.genome_choices()?;
         let widest = &self.widest[trainer.step % self.widest.len()];
-        let (passed, answer) = trainer.answered(&self.space.network(&widest.0), (x, y), true)?;
+        let passed = trainer.pass(&self.space.network(&widest.0), (x, y), true)?;
         let random: Vec<Genome> = (0..self.random).map(|_| choices.random(&mut rng)).collect();
-        for genome in std::iter::once(&self.narrowest).chain(&random) {
-            trainer.pass_towards(&self.space.network(&genome.0), x, &answer)?;
-        }
+        let towards = |genome: &Genome| {
+            let (network, aim) = (self.space.network(&genome.0), Aim::Answer(passed.answer.shallow_clone()));
+            Lesson { network, aim, follow: false }
+        };
+        let lessons: Vec<Lesson> = std::iter::once(&self.narrowest).chain(&random).map(towards).collect();
+        trainer.teach(x, &lessons)?;
         trainer.update();
         Ok(StepReport { loss: passed.loss, top1: passed.top1 })
     }
@@ -68,14 +73,17 @@ impl Regime for Sandwich<'_> {
         let mut rng = self.seed.at(trainer.step as u64).rng();
         let widest = trainer.step.is_multiple_of(2);
         let extreme = if widest { &self.widest[trainer.step / 2 % self.widest.len()] } else { &self.narrowest };
-        // Ranges and statistics follow the widest alone: its activations are the least distorted.
-        let passed = trainer.pass(&self.space.network(&extreme.0), (x, y), widest)?;
-        if widest {
-            self.reported = StepReport { loss: passed.loss, top1: passed.top1 };
-        }
         let choices = self.space.genome_choices()?;
-        for _ in 0..self.random {
-            trainer.pass(&self.space.network(&choices.random(&mut rng).0), (x, y), false)?;
+        let random: Vec<Genome> = (0..self.random).map(|_| choices.random(&mut rng)).collect();
+        // Ranges and statistics follow the widest alone: its activations are the least distorted.
+        let lesson = |(at, genome): (usize, &Genome)| {
+            let (network, aim) = (self.space.network(&genome.0), Aim::Labels(y.shallow_clone()));
+            Lesson { network, aim, follow: widest && at == 0 }
+        };
+        let lessons: Vec<Lesson> = std::iter::once(extreme).chain(&random).enumerate().map(lesson).collect();
+        let passed = trainer.teach(x, &lessons)?;
+        if widest && let Some(passed) = passed.first() {
+            self.reported = StepReport { loss: passed.loss, top1: passed.top1 };
         }
         trainer.update();
         Ok(self.reported)
@@ -112,6 +120,30 @@ mod tests {
     }
 
     #[test]
+    fn passes_side_by_side_train_what_they_train_one_after_the_other() {
+        let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
+        let trained = |threads: usize, distil: bool| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).start_handler(|_| tch::set_num_threads(1));
+            pool.build().unwrap().install(|| {
+                let weights = Weights::initialised(&space.network(&space.widest().0), Seed::new(0), Device::Cpu);
+                let config = TrainConfig { distil, learned_ranges: distil, ..TrainConfig::default() };
+                let mut trainer = Trainer::new(weights, config, 4);
+                let mut sandwich = Sandwich::new(&space, 2, Seed::new(3));
+                tch::manual_seed(1);
+                let x = Tensor::randn([6, 1, 28, 28], (Kind::Float, Device::Cpu));
+                let y = Tensor::from_slice(&[0_i64, 1, 2, 3, 4, 5]);
+                for _ in 0..4 {
+                    sandwich.step(&mut trainer, &x, &y).unwrap();
+                }
+                trainer.weights.to_arrays()
+            })
+        };
+        for distil in [false, true] {
+            assert!(trained(1, distil) == trained(2, distil) && trained(1, distil) == trained(3, distil), "{distil}");
+        }
+    }
+
+    #[test]
     fn formats_do_not_matter_in_float_epochs_and_clips_are_learned_behind_them() {
         let space = Space::new(SpaceFile::demo().unwrap()).unwrap();
         let networks = [space.narrowest(), space.widest()].map(|genome| space.network(&genome.0));
@@ -122,7 +154,7 @@ mod tests {
         let x = Tensor::randn([4, 1, 28, 28], (Kind::Float, Device::Cpu));
         let y = Tensor::from_slice(&[0_i64, 1, 2, 3]);
         let answers = |trainer: &mut Trainer| {
-            networks.each_ref().map(|network| trainer.answered(network, (&x, &y), false).unwrap().1)
+            networks.each_ref().map(|network| trainer.pass(network, (&x, &y), false).unwrap().answer)
         };
         let [narrow, wide] = answers(&mut trainer);
         assert_eq!(narrow, wide);
@@ -146,13 +178,14 @@ mod tests {
         let half = Tensor::zeros([4, 10], (Kind::Float, Device::Cpu));
         let _ = half.narrow(1, 4, 2).fill_(0.5);
         let share = |trainer: &mut Trainer| {
-            let (_, answer) = trainer.answered(&network, (&x, &y), false).unwrap();
-            answer.narrow(1, 4, 2).sum(Kind::Float).double_value(&[]) / 4.0
+            let passed = trainer.pass(&network, (&x, &y), false).unwrap();
+            passed.answer.narrow(1, 4, 2).sum(Kind::Float).double_value(&[]) / 4.0
         };
         let before = share(&mut trainer);
         trainer.weights.trained().for_each(|(_, parameter)| drop(parameter.grad().zero_()));
         for _ in 0..20 {
-            trainer.pass_towards(&network, &x, &half).unwrap();
+            let aim = Aim::Answer(half.shallow_clone());
+            trainer.teach(&x, &[Lesson { network: network.clone(), aim, follow: false }]).unwrap();
             trainer.update();
         }
         assert!(before < 0.5 && share(&mut trainer) > 0.8, "{before}");

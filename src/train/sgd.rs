@@ -26,11 +26,15 @@ impl Sgd {
         Self { momentum, weight_decay, velocity: BTreeMap::new() }
     }
 
-    /// Applies the gradients, divided by `passes`, at this learning rate, and clears them.
-    pub fn step(&mut self, weights: &Weights, learning_rate: f64, passes: f64) {
+    /// Applies the gradients of `weights` and of further handles on them, divided by `passes`, at this learning rate, and clears
+    /// those of `weights`.
+    pub fn step(&mut self, weights: &Weights, apart: &[Weights], learning_rate: f64, passes: f64) {
         no_grad(|| {
             for (name, parameter) in weights.trained() {
-                let mut gradient = parameter.grad();
+                let mut own = parameter.grad();
+                let others = apart.iter().filter_map(|weights| weights.gradient(name));
+                let mut gradient =
+                    others.fold(own.shallow_clone(), |sum, other| if sum.defined() { sum + other } else { other });
                 if !gradient.defined() {
                     // A parameter that trained before but took no part since this process began moves on all the same.
                     if !self.velocity.contains_key(name) {
@@ -48,7 +52,9 @@ impl Sgd {
                 step += &*velocity * self.momentum;
                 let mut parameter = parameter.shallow_clone();
                 parameter -= step * learning_rate;
-                let _ = gradient.zero_();
+                if own.defined() {
+                    let _ = own.zero_();
+                }
             }
         });
     }

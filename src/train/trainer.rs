@@ -1,16 +1,15 @@
 //! Weights in training: passes that leave gradients, then one update.
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Reduction, Tensor};
+use tch::{Device, Tensor};
 
 use super::Flow;
 use super::Sgd;
 use super::cosine;
+use super::lanes::Lanes;
+use super::lesson::{Aim, Begun, Lesson, Passed};
 use crate::error::{Error, Result};
-use crate::models::Pass;
-use crate::models::Statistics;
 use crate::models::Weights;
-use crate::models::forward;
 use crate::network::ModelName;
 use crate::network::Network;
 
@@ -111,103 +110,105 @@ pub struct Trainer {
     pub config: TrainConfig,
     pub(super) sgd: Sgd,
     passes: usize,
+    /// Handles on the same weights, with gradients of their own, that passes since the last update have left.
+    apart: Vec<Weights>,
+    /// For how many passes, and where they run.
+    lanes: Option<(usize, Lanes)>,
     /// Steps in float32.
     float_steps: usize,
     /// Bits of the integer whose clip learned clips start from.
     pub clip_bits: u8,
 }
 
-/// What one pass left behind.
-#[derive(Clone, Copy, Debug)]
-pub struct Passed {
-    /// Cross-entropy with the labels.
-    pub loss: f64,
-    /// Share of the batch classified right, in percent.
-    pub top1: f64,
-}
-
-/// Rate at which recorded ranges follow the training batches.
-const FOLLOW: f32 = 0.1;
 /// Rate at which the running batch-norm statistics follow the training batches (PyTorch's default).
 pub(super) const STATISTICS: f64 = 0.1;
 
 /// Learning rate of formats that are trained behind float32 over that in float32; SpaceEvo has a twentieth for fifty epochs.
 const BEHIND_FLOAT: f64 = 0.1;
 
+/// Most elements of all results of a network on a batch for which passes run side by side. Of small tensors, one thread in each of
+/// two passes does more than two threads in one after the other; of large ones two copies take memory and gain little.
+const MOST_ELEMENTS: usize = 16 << 20;
+
+/// Elements of all results of a network on a batch.
+fn elements(network: &Network, x: &Tensor) -> usize {
+    let image: usize = network.layers.iter().map(|layer| layer.output.elements()).sum();
+    image * usize::try_from(x.size()[0]).unwrap_or(usize::MAX)
+}
+
 impl Trainer {
     /// A trainer at step 0 of `total`.
     pub fn new(weights: Weights, config: TrainConfig, total: usize) -> Self {
         let sgd = Sgd::new(config.momentum, config.weight_decay);
         let float_steps = total / config.epochs.max(1) * config.float_epochs;
-        Self { weights, step: 0, total, config, sgd, passes: 0, float_steps, clip_bits: 4 }
+        Self {
+            weights,
+            step: 0,
+            total,
+            config,
+            sgd,
+            passes: 0,
+            apart: Vec::new(),
+            lanes: None,
+            float_steps,
+            clip_bits: 4,
+        }
     }
 
-    /// Forward and backward through one network; gradients add up until [`Trainer::update`]. `follow` lets ranges
-    /// and batch-norm statistics follow this pass.
+    /// Forward and backward through one network towards the labels; gradients add up until [`Trainer::update`]. `follow`
+    /// lets ranges and batch-norm statistics follow this pass.
     ///
     /// # Errors
     /// A loss that is not finite.
     pub fn pass(&mut self, network: &Network, (x, y): (&Tensor, &Tensor), follow: bool) -> Result<Passed> {
-        self.answered(network, (x, y), follow).map(|(passed, _)| passed)
+        let lesson = Lesson { network: network.clone(), aim: Aim::Labels(y.shallow_clone()), follow };
+        let mut passed = self.teach(x, &[lesson])?;
+        passed.pop().ok_or_else(|| Error::Failed("a pass left nothing".into()))
     }
 
-    /// The same, with what the network answered: a probability of every class.
-    ///
-    /// # Shapes
-    /// `[n, classes]`.
+    /// Forward and backward through several networks on one batch, in any order and where they are small at the same time:
+    /// each sees weights, statistics and ranges as they were before. Ranges then follow the first.
     ///
     /// # Errors
-    /// A loss that is not finite.
-    pub fn answered(
-        &mut self,
-        network: &Network,
-        (x, y): (&Tensor, &Tensor),
-        follow: bool,
-    ) -> Result<(Passed, Tensor)> {
-        let logits = self.forward(network, x, follow);
-        let (loss, passed) = self.loss(&logits, y)?;
-        self.backward(&loss);
-        Ok((passed, logits.detach().softmax(-1, Kind::Float)))
-    }
-
-    /// Forward and backward towards another network's answer (Hinton et al. 2015), which ranges and statistics do not follow.
-    ///
-    /// # Shapes
-    /// `x`: `[n, c, h, w]`; `answer`: `[n, classes]`.
-    ///
-    /// # Errors
-    /// A loss that is not finite.
-    pub fn pass_towards(&mut self, network: &Network, x: &Tensor, answer: &Tensor) -> Result<()> {
-        let logits = self.forward(network, x, false);
-        let loss =
-            -(answer * logits.log_softmax(-1, Kind::Float)).sum_dim_intlist(-1, false, Kind::Float).mean(Kind::Float);
-        self.finite(loss.double_value(&[]))?;
-        self.backward(&loss);
-        Ok(())
-    }
-
-    fn forward(&mut self, network: &Network, x: &Tensor, follow: bool) -> Tensor {
-        let pass = Pass {
-            statistics: Statistics::Batch(if follow { STATISTICS } else { 0.0 }),
-            follow: follow.then_some(FOLLOW),
+    /// A loss that is not finite; threads that cannot be made.
+    pub fn teach(&mut self, x: &Tensor, lessons: &[Lesson]) -> Result<Vec<Passed>> {
+        let (in_float, smoothing) = (self.step < self.float_steps, self.config.label_smoothing);
+        let begun = |(at, lesson): (usize, &Lesson)| {
+            let weights = if at == 0 { self.weights.shallow_clone() } else { self.weights.with_own_gradients() };
+            Begun::new(lesson, weights, x, in_float, smoothing)
         };
-        let mut ranges = std::mem::take(&mut self.weights.ranges);
-        let logits = if self.step < self.float_steps {
-            forward(&network.in_float(), &self.weights, &mut ranges, x, pass)
+        let begun: Vec<Begun> = lessons.iter().enumerate().map(begun).collect();
+        let small = lessons.iter().all(|lesson| elements(&lesson.network, x) <= MOST_ELEMENTS);
+        let done = if small && lessons.len() > 1 && self.weights.device() == Device::Cpu {
+            self.lanes(lessons.len())?.run(begun, Begun::taught)
         } else {
-            forward(network, &self.weights, &mut ranges, x, pass)
+            begun.into_iter().map(Begun::taught).collect()
         };
-        self.weights.ranges = ranges;
-        // From the next pass on: this one recorded the ranges that clips start from.
-        if self.config.learned_ranges && self.step >= self.float_steps {
-            self.weights.learn_clips(network, self.clip_bits);
+        let mut all = Vec::new();
+        for (at, (taught, passed)) in done.into_iter().enumerate() {
+            self.finite(passed.loss)?;
+            self.passes += 1;
+            if at == 0 {
+                self.weights.ranges = taught.ranges;
+            } else {
+                self.weights.ranges.fill(&taught.ranges);
+                self.apart.push(taught.weights);
+            }
+            all.push(passed);
         }
-        logits
+        // From the next pass on: these recorded the ranges that clips start from.
+        if self.config.learned_ranges && !in_float {
+            lessons.iter().for_each(|lesson| self.weights.learn_clips(&lesson.network, self.clip_bits));
+        }
+        Ok(all)
     }
 
-    fn backward(&mut self, loss: &Tensor) {
-        loss.backward();
-        self.passes += 1;
+    fn lanes(&mut self, jobs: usize) -> Result<&Lanes> {
+        let kept = match self.lanes.take() {
+            Some((before, lanes)) if before == jobs => lanes,
+            _ => Lanes::new(jobs)?,
+        };
+        Ok(&self.lanes.insert((jobs, kept)).1)
     }
 
     fn finite(&self, value: f64) -> Result<()> {
@@ -220,23 +221,22 @@ impl Trainer {
         )))
     }
 
-    /// Loss of some logits, and what it says.
+    /// Loss of some logits, its value, and the share that is right, in percent.
     ///
     /// # Errors
     /// It is not finite.
-    pub(super) fn loss(&self, logits: &Tensor, y: &Tensor) -> Result<(Tensor, Passed)> {
-        let smoothing = self.config.label_smoothing;
-        let loss = logits.cross_entropy_loss(y, None::<&Tensor>, Reduction::Mean, -100, smoothing);
+    pub(super) fn loss(&self, logits: &Tensor, y: &Tensor) -> Result<(Tensor, f64, f64)> {
+        let (loss, top1) = Aim::Labels(y.shallow_clone()).loss(logits, self.config.label_smoothing);
         let value = loss.double_value(&[]);
         self.finite(value)?;
-        let right = logits.argmax(-1, false).eq_tensor(y).to_kind(Kind::Float).mean(None).double_value(&[]);
-        Ok((loss, Passed { loss: value, top1: 100.0 * right }))
+        Ok((loss, value, top1))
     }
 
     /// One optimiser step over the gradients of all passes since the last one.
     pub fn update(&mut self) {
         let rate = self.learning_rate();
-        self.sgd.step(&self.weights, rate, self.passes.max(1) as f64);
+        self.sgd.step(&self.weights, &self.apart, rate, self.passes.max(1) as f64);
+        self.apart.clear();
         self.passes = 0;
         self.step += 1;
     }
