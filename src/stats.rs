@@ -33,6 +33,18 @@ pub fn standard_error(sample: &[f64]) -> Option<f64> {
     (sample.len() > 1).then(|| (sample.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt())
 }
 
+/// The straight line through some points by least squares: its value at 0, its slope, and the share of the variance that it
+/// explains; `None` below two points or where all lie above one another.
+pub fn line(points: &[(f64, f64)]) -> Option<(f64, f64, f64)> {
+    let (x, y): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+    let (middle_x, middle_y) = (mean(&x)?, mean(&y)?);
+    let sum = |part: fn(f64, f64) -> f64| points.iter().map(|(x, y)| part(x - middle_x, y - middle_y)).sum::<f64>();
+    let (xx, xy, yy) = (sum(|x, _| x * x), sum(|x, y| x * y), sum(|_, y| y * y));
+    let slope = xy / xx;
+    (points.len() > 1 && xx > 0.0)
+        .then(|| (middle_y - slope * middle_x, slope, if yy > 0.0 { xy * slope / yy } else { 1.0 }))
+}
+
 /// Spearman's rank correlation of pairs (Pearson's of the ranks, equal values sharing their mean rank); `None` below two pairs or
 /// where one side is all equal.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
@@ -123,6 +135,16 @@ mod tests {
     use rand_distr::StandardNormal;
 
     use super::*;
+
+    #[test]
+    fn a_line_is_found_again_and_noise_is_not_explained() {
+        let (at_zero, slope, share) = line(&[(1.0, 5.0), (2.0, 7.0), (4.0, 11.0)]).unwrap();
+        assert!((at_zero - 3.0).abs() < 1e-12 && (slope - 2.0).abs() < 1e-12 && (share - 1.0).abs() < 1e-12);
+        // By hand: means 1 and 1, sums of squares 2 and 2, products 1: slope 1/2, a quarter of the variance.
+        let (at_zero, slope, share) = line(&[(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]).unwrap();
+        assert!((at_zero - 0.5).abs() < 1e-12 && (slope - 0.5).abs() < 1e-12 && (share - 0.25).abs() < 1e-12);
+        assert!(line(&[(1.0, 2.0)]).is_none() && line(&[(1.0, 2.0), (1.0, 3.0)]).is_none());
+    }
 
     #[test]
     fn bootstrap_means_of_coin_flips_are_binomial() {

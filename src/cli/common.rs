@@ -101,3 +101,10 @@ pub fn write_result(path: Option<&Path>, text: &str) -> Result<()> {
         None => Ok(()),
     }
 }
+
+/// The command line of this process, for the head of what a benchmark writes; not the shell's way of starting it.
+pub fn written_by(threads: usize) -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "));
+    format!("Written by `bitfront {words}` (bitfront {}, {threads} threads)", env!("CARGO_PKG_VERSION"))
+}

@@ -10,6 +10,7 @@ use crate::cli::Common;
 use crate::cli::Verb;
 use crate::cli::common::print;
 use crate::cli::common::write_result;
+use crate::cli::common::written_by;
 use crate::cli::search::settings;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
@@ -117,7 +118,6 @@ fn fronts(run: &Summary, test: bool) -> SeedFronts {
 
 fn markdown(summaries: &[Summary], validation: &Comparison, test: &Comparison, args: &DemoArgs) -> String {
     let settings = &summaries[0].settings;
-    let command = format!("bitfront bench demo --seeds {} --threads {}", args.seeds, settings.threads);
     let seeds = settings.seed..settings.seed + args.seeds.max(1);
     let rows: Vec<Vec<String>> = seeds
         .zip(summaries)
@@ -150,13 +150,12 @@ fn markdown(summaries: &[Summary], validation: &Comparison, test: &Comparison, a
         .collect();
     let header2 = ["split", "search minus", "mean", "standard error", "95 % bootstrap", "verdict"];
     format!(
-        "# The demo search over {} seeds\n\nWritten by `{command}` (bitfront {}, {} threads, {} epochs, {} evaluations each).\n\n\
+        "# The demo search over {} seeds\n\n{}; {} epochs, {} evaluations each.\n\n\
          Hypervolume in points x doublings of cost: x = log2(gbops / smallest uniform), y = top-1, reference (largest\n\
          uniform cost, 10 %). Validation counts every scored candidate and decides the verdict; test counts the front that\n\
          validation chose. Random search draws as many candidates from the same supernet.\n\n{}\n{}",
         args.seeds,
-        settings.version,
-        settings.threads,
+        written_by(settings.threads),
         settings.train.epochs,
         settings.evaluations,
         markdown_table(&header, &rows),

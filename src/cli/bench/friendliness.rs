@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Common;
 use super::demo::{demo_settings, folder_of, run_or_read};
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, write_result, written_by};
 use crate::engine::{Friendliness, FriendlyForm, RunDirectory, Settings, Status, Summary};
 use crate::error::{Error, Result};
 use crate::report::{Difference, gain_at_equal_cost, markdown_table};
@@ -120,12 +120,8 @@ fn markdown(args: &FriendlinessArgs, settings: &Settings, differences: &[Differe
     };
     let rows: Vec<Vec<String>> = args.forms().iter().zip(differences).map(row).collect();
     format!(
-        "# Quantization-friendliness as a term of the search\n\nWritten by `bitfront bench friendliness {} --seeds {} --weight {} --threads {}`\n(bitfront {}). Each seed has one supernet, on which NSGA-II evaluates {} candidates without the term and with it;\npoints at equal cost: by how much the best network within a cost is better with it on the validation images, averaged\nover the logarithm of the cost.\n\n{}",
-        args.line().join(" "),
-        args.seeds,
-        args.weight,
-        settings.threads,
-        settings.version,
+        "# Quantization-friendliness as a term of the search\n\n{}. Each seed has one supernet, on which NSGA-II evaluates {} candidates without the term and with it;\npoints at equal cost: by how much the best network within a cost is better with it on the validation images, averaged\nover the logarithm of the cost.\n\n{}",
+        written_by(settings.threads),
         args.evaluations,
         markdown_table(&["term", "points at equal cost", "standard error", "verdict"], &rows)
     )

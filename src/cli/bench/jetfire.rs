@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Common;
 use super::demo::demo_settings;
 use super::trained::{Trained, trained_or_read};
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, write_result, written_by};
 use crate::engine::TrainSettings;
 use crate::error::Result;
 use crate::report::{Difference, markdown_table};
@@ -59,7 +59,7 @@ pub(super) fn run(args: &JetfireArgs, common: &Common) -> Result<()> {
     let mut rng = Seed::new(common.root()).child("bootstrap").rng();
     let gains = pairs.iter().map(|(_, float, blocks)| blocks.test_top1 - float.test_top1).collect();
     let difference = Difference::of(gains, &mut rng)?;
-    let text = markdown(&pairs, &difference, args, common)?;
+    let text = markdown(&pairs, &difference, common)?;
     write_result(args.write.as_deref(), &text)?;
     if !common.json {
         return print(&text);
@@ -81,12 +81,7 @@ fn equal(difference: &Difference) -> &'static str {
     }
 }
 
-fn markdown(
-    pairs: &[(u64, Trained, Trained)],
-    difference: &Difference,
-    args: &JetfireArgs,
-    common: &Common,
-) -> Result<String> {
+fn markdown(pairs: &[(u64, Trained, Trained)], difference: &Difference, common: &Common) -> Result<String> {
     let row = |(seed, float, blocks): &(u64, Trained, Trained)| {
         let mut row = vec![seed.to_string()];
         row.extend([float.test_top1, blocks.test_top1].map(|top1| format!("{top1:.2}")));
@@ -96,24 +91,16 @@ fn markdown(
     };
     let header = ["seed", "float32", "int8 blocks", "difference", "float32 s", "int8 blocks s"];
     let saved = pairs.iter().find_map(|(_, _, blocks)| blocks.saved).unwrap_or_default();
-    let mut command = format!("bitfront bench jetfire --seeds {} --epochs {}", args.seeds, args.epochs);
-    if let Some(space) = &args.space {
-        command += &format!(" --space {space}");
-    }
-    if common.root() > 0 {
-        command += &format!(" --seed {}", common.root());
-    }
     let error = difference.standard_error.map_or("-".into(), |error| format!("{error:.2}"));
     let of = |pick: fn(&(u64, Trained, Trained)) -> f64| mean(&pairs.iter().map(pick).collect::<Vec<_>>());
     let slower = of(|pair| pair.2.wall_s).zip(of(|pair| pair.1.wall_s)).map_or(0.0, |(blocks, float)| blocks / float);
     Ok(format!(
-        "# Training in INT8 blocks\n\nWritten by `{command} --threads {}` (bitfront {}): test top-1 of one network trained in\n\
+        "# Training in INT8 blocks\n\n{}: test top-1 of one network trained in\n\
          float32 and in INT8 blocks of 32 x 32 (Jetfire), from the same weights on the same batches.\n\n{}\n\
          INT8 blocks minus float32: {:+.2} points, standard error {error}. Equal within {MARGIN} points: {}; higher: {}.\n\n\
          Kept for the backward pass of a step: {:.3} MB in blocks, scales included; the same tensors in float32 {:.3} MB, {:.2} times\n\
          as much. INT8 is simulated in float here and every step is computed twice: {slower:.2} times as long.\n",
-        common.thread_count()?,
-        env!("CARGO_PKG_VERSION"),
+        written_by(common.thread_count()?),
         markdown_table(&header, &pairs.iter().map(row).collect::<Vec<_>>()),
         difference.mean,
         equal(difference),

@@ -10,6 +10,7 @@ use super::Common;
 use super::demo::{demo_settings, run_or_read};
 use crate::cli::common::print;
 use crate::cli::common::write_result;
+use crate::cli::common::written_by;
 use crate::engine::Settings;
 use crate::engine::Status;
 use crate::engine::Summary;
@@ -148,13 +149,6 @@ fn smaller(run: &Summary) -> Result<usize> {
 
 fn markdown(found: &[Found], differences: &[(&str, Freedom, Difference)], args: &JointArgs) -> String {
     let settings = &found[0].run.settings;
-    let mut command = format!(
-        "bitfront bench joint --seeds {} --epochs {} --evaluations {} --threads {}",
-        args.seeds, args.epochs, args.evaluations, settings.threads
-    );
-    if found[0].seed > 0 {
-        command += &format!(" --seed {}", found[0].seed);
-    }
     let row = |found: &Found| {
         let front = &found.run.front;
         let costs: Vec<f64> = front.iter().map(|member| found.run.cost(&member.row)).collect();
@@ -178,13 +172,13 @@ fn markdown(found: &[Found], differences: &[(&str, Freedom, Difference)], args: 
     let header2 = ["split", "joint minus", "points at equal gbops", "standard error", "verdict"];
     let differences: Vec<Vec<String>> = differences.iter().map(difference).collect();
     format!(
-        "# Operators and formats searched together\n\nWritten by `{command}` (bitfront {}) on `{}`: {} searches.\n\n\
+        "# Operators and formats searched together\n\n{} on `{}`: {} searches.\n\n\
          Joint chooses operators and formats; formats only has the published operators; operators only has int8\n\
          everywhere. Each trains a supernet of its own for as many epochs and scores as many candidates. Not the largest:\n\
          members of the front whose operators are not all the largest of the space. Points at equal gbops: by how much the\n\
          best network within a cost is better, averaged over the logarithm of the cost, from the least that both fronts\n\
          reach; validation counts every scored candidate and decides the verdict, test counts the fronts.\n\n{}\n{}",
-        settings.version,
+        written_by(settings.threads),
         args.space,
         found.len(),
         markdown_table(&header, &rows),

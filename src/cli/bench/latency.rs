@@ -10,6 +10,7 @@ use super::Common;
 use super::demo::{demo_settings, run_or_read};
 use crate::cli::common::print;
 use crate::cli::common::write_result;
+use crate::cli::common::written_by;
 use crate::cost::latency::Target;
 use crate::cost::{Convention, Metric, Pricing, feasible_range};
 use crate::engine::{Summary, Tested};
@@ -128,24 +129,17 @@ fn kept_float(member: &Tested, space: &Space) -> (usize, usize) {
 
 fn markdown(args: &LatencyBenchArgs, target: &Target, (least, most): (f64, f64), found: &[Found]) -> String {
     let settings = &found[0].run.settings;
-    let shares: Vec<String> = args.shares.iter().map(ToString::to_string).collect();
     let over =
         |found: &Found| found.again.iter().map(|again| 100.0 * (again / found.limit - 1.0)).fold(f64::MIN, f64::max);
     let worst = found.iter().map(over).fold(f64::MIN, f64::max);
     let members: usize = found.iter().map(|found| found.again.len()).sum();
     let tables: Vec<String> = found.iter().map(table).collect();
     format!(
-        "# Searches under a latency limit\n\nWritten by `bitfront bench latency --target {} --shares {} --epochs {} \
-         --evaluations {} --threads {}`\n(bitfront {}) on `{}` with the formats {}.\nTimes in ms for one image on one thread of \
+        "# Searches under a latency limit\n\n{}\non `{}` with the formats {}.\nTimes in ms for one image on one thread of \
          {} ({}).\n\nThe space reaches {least:.3} to {most:.3} ms by the table; a limit stands at a share of that way. Measured: \
          when the\nfront was chosen; slower ones were left out. Again: after the run, in five rounds. float32: layers that the\n\
          search kept in float32.\n\n{}\nOf {members} members the slowest, measured again, is {worst:+.1} % off its limit.\n",
-        args.target.display(),
-        shares.join(","),
-        args.epochs,
-        args.evaluations,
-        settings.threads,
-        settings.version,
+        written_by(settings.threads),
         args.space,
         args.formats,
         target.device.device,

@@ -12,6 +12,7 @@ use super::Common;
 use super::demo::{demo_settings, run_or_read};
 use super::seeded::{Reading, Seeded, SeededArgs};
 use crate::cli::common::write_result;
+use crate::cli::common::written_by;
 use crate::cli::point::Point;
 use crate::cli::refinement::RefinementArgs;
 use crate::cost::{Constraint, Convention, Costs, Metric};
@@ -126,7 +127,8 @@ pub(super) fn run(args: &MixedArgs, common: &Common) -> Result<()> {
         let mixed = args.mixes.iter().map(|mix| kept(&mix.to_string(), &|| searched(args, mix, seeded, common)));
         std::iter::once(uniform).chain(mixed).collect()
     };
-    args.begin.each(1 + args.mixes.len(), common, rows, |rows| markdown(args, rows, common))
+    let threads = common.thread_count()?;
+    args.begin.each(1 + args.mixes.len(), common, rows, |rows| markdown(args, rows, threads))
 }
 
 /// The network of the best validation accuracy within a mix's bits, by a search in `runs/bench-mixed-<mix>-seed<N>`.
@@ -159,7 +161,7 @@ fn row(args: &MixedArgs, name: &str, network: Network, seeded: &Seeded) -> Resul
     Ok(Row { formats: name.to_owned(), seed: seeded.seed, avg_w_bits, avg_a_bits, before, after, seconds })
 }
 
-fn markdown(args: &MixedArgs, rows: &[Row], common: &Common) -> String {
+fn markdown(args: &MixedArgs, rows: &[Row], threads: usize) -> String {
     let against = args.against.to_string();
     let of = |name: &str| rows.iter().filter(|row| row.formats == name).collect::<Vec<_>>();
     let uniform = of(&against);
@@ -183,21 +185,13 @@ fn markdown(args: &MixedArgs, rows: &[Row], common: &Common) -> String {
     };
     let header = ["formats", "w bits", "a bits", "before", "after", "gain", "s.e.", "verdict"];
     let mixes = args.mixes.iter().map(Mix::to_string);
-    let lines: Vec<Vec<String>> = std::iter::once(against.clone()).chain(mixes.clone()).map(line).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(against.clone()).chain(mixes).map(line).collect();
     format!(
-        "# Mixed formats of a trained network\n\nWritten by `bitfront bench mixed --mixes '{}' --against {against} --seeds {} \
-         --evaluations {} --steps {} --views {} --finetune {}{}`\n(bitfront {}).\n\nTop-1 in percent on all test images, means \
+        "# Mixed formats of a trained network\n\n{}.\n\nTop-1 in percent on all test images, means \
          over seeds, before and after refinement. Each mix is the member of the best\nvalidation accuracy that `search --mode \
          ptq` finds within the mean weight bits; gain: its top-1 after refinement less that of\n`{against}`, with standard \
          error and verdict. {} training images, labels not read. No layer is in float.\n\n{}",
-        mixes.collect::<Vec<_>>().join(","),
-        args.begin.seeds,
-        args.evaluations,
-        args.how.steps,
-        args.how.views,
-        args.how.finetune,
-        if common.root() > 0 { format!(" --seed {}", common.root()) } else { String::new() },
-        env!("CARGO_PKG_VERSION"),
+        written_by(threads),
         args.begin.calibration,
         markdown_table(&header, &lines)
     )

@@ -16,7 +16,7 @@ mod search;
 mod seeded;
 mod solver;
 mod spaceevo;
-mod step;
+mod speed;
 mod trained;
 
 use clap::{Args, Subcommand};
@@ -96,9 +96,11 @@ pub enum BenchCommand {
     /// Time of the exact budget solver on random problems
     #[command(after_help = "Example:\n  bitfront bench solver --problems 20 --write results/solver.md")]
     Solver(solver::SolverArgs),
-    /// Time and memory of a training step in each format, against float32
-    #[command(after_help = "Example:\n  bitfront bench step --rounds 15 --write results/step.md")]
-    Step(step::StepArgs),
+    /// Speed and memory of kernels, training steps and candidate evaluation, beside what each is compared with
+    #[command(
+        after_help = "Examples:\n  bitfront bench speed --write results/speed.md\n  bitfront bench speed --parts steps --model mobilenet_v2 --batch 8"
+    )]
+    Speed(speed::SpeedArgs),
 }
 
 /// Runs the chosen benchmark and prints a table, or one JSON object.
@@ -122,6 +124,6 @@ pub fn run(args: &BenchArgs, common: &Common) -> Result<()> {
         BenchCommand::Options(options) => refine_options::run(options, common),
         BenchCommand::Ptq(options) => ptq::run(options, common),
         BenchCommand::Solver(options) => solver::run(options, common),
-        BenchCommand::Step(options) => step::run(options, common),
+        BenchCommand::Speed(options) => speed::run(options, common),
     }
 }

@@ -10,6 +10,7 @@ use super::demo::run_or_read;
 use crate::cli::Common;
 use crate::cli::common::print;
 use crate::cli::common::write_result;
+use crate::cli::common::written_by;
 use crate::engine::RunDirectory;
 use crate::engine::Settings;
 use crate::engine::Summary;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &FliqsArgs, common: &Common) -> Result<()> {
             lines.push(compared(&settings, &summary, &folder, &target, common)?);
         }
     }
-    let text = markdown(&lines, args, common.thread_count()?);
+    let text = markdown(&lines, common.thread_count()?);
     write_result(args.write.as_deref(), &text)?;
     if common.json {
         return print(&serde_json::json!({ "targets": lines }).to_string());
@@ -104,7 +105,7 @@ fn compared(
     Ok(Line { seed: settings.seed, target, achieved_over_target, least_certain, moved, in_place_top1, scratch_top1 })
 }
 
-fn markdown(lines: &[Line], args: &FliqsArgs, threads: usize) -> String {
+fn markdown(lines: &[Line], threads: usize) -> String {
     let rows: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {
@@ -132,13 +133,11 @@ fn markdown(lines: &[Line], args: &FliqsArgs, threads: usize) -> String {
     let gap = mean(&differences).unwrap_or_default();
     let error = standard_error(&differences).unwrap_or_default();
     format!(
-        "# FLIQS on the demo space\n\nWritten by `bitfront bench fliqs --seeds {} --targets {} --epochs {} --threads {threads}`.\n\n\
+        "# FLIQS on the demo space\n\n{}.\n\n\
          Targets are shares of the uniform int8 cost. In place: the weights that the search left, no retraining. From\n\
          scratch: the same formats, initial weights, images and epochs.\n\n{}\n\
          In place minus from scratch: {gap:+.2} points, standard error {error:.2} ({} pairs; in place better: {}).\n",
-        args.seeds,
-        args.targets,
-        args.epochs,
+        written_by(threads),
         markdown_table(&header, &rows),
         differences.len(),
         verdict(&differences)

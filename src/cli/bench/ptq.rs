@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Common;
 use super::demo::{demo_settings, folder_of};
 use super::trained::trained_or_read;
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, write_result, written_by};
 use crate::engine::{MethodResult, PtqMethod, Settings, compare_methods};
 use crate::error::{Error, Result};
 use crate::pareto::front_hypervolume;
@@ -103,7 +103,7 @@ pub(super) fn run(args: &PtqArgs, common: &Common) -> Result<()> {
             differences.push((name, method, Difference::of(gains, &mut rng)?));
         }
     }
-    let text = markdown(&found, &differences, args, common)?;
+    let text = markdown(&found, &differences, common)?;
     write_result(args.write.as_deref(), &text)?;
     if !common.json {
         return print(&text);
@@ -136,12 +136,7 @@ fn settings(args: &PtqArgs, common: &Common, seed: u64) -> Result<Settings> {
     demo_settings(&line, common, seed)
 }
 
-fn markdown(
-    found: &[Found],
-    differences: &[(&str, PtqMethod, Difference)],
-    args: &PtqArgs,
-    common: &Common,
-) -> Result<String> {
+fn markdown(found: &[Found], differences: &[(&str, PtqMethod, Difference)], common: &Common) -> Result<String> {
     let row = |(at, method): (usize, &PtqMethod)| -> Result<Vec<String>> {
         let over = |pick: &dyn Fn(&Found) -> Result<f64>| -> Result<f64> {
             Ok(mean(&found.iter().map(pick).collect::<Result<Vec<f64>>>()?).unwrap_or_default())
@@ -169,38 +164,14 @@ fn markdown(
     let differences: Vec<Vec<String>> = differences.iter().map(difference).collect();
     let header2 = ["split", "solver and polish minus", "hypervolume", "standard error", "verdict"];
     Ok(format!(
-        "# Formats for a trained network, by method\n\nWritten by `{} --threads {}` (bitfront {}): means over {} seeds.\n\n\
+        "# Formats for a trained network, by method\n\n{}: means over {} seeds.\n\n\
          Every method chooses formats for the same trained weights, calibrated once, and scores networks on validation\n\
          images. Greedy, solver and polish first measure each choice of each decision by itself on 256 images without labels.\n\
          Hypervolume in points x doublings of cost; of all that was scored on validation images, and of the front so chosen on test\n\
          images. Within: test top-1 of the best network, by validation, within a share of the dearest uniform format's cost.\n\n{}\n{}",
-        command(args, common.root()),
-        common.thread_count()?,
-        env!("CARGO_PKG_VERSION"),
+        written_by(common.thread_count()?),
         found.len(),
         markdown_table(&header, &rows),
         markdown_table(&header2, &differences)
     ))
-}
-
-fn command(args: &PtqArgs, seed: u64) -> String {
-    let mut command = format!("bitfront bench ptq --seeds {} --evaluations {}", args.seeds, args.evaluations);
-    let file = |path: &String| {
-        std::path::Path::new(path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    match &args.weights {
-        Some(weights) => command += &format!(" --weights {}", file(weights)),
-        None => command += &format!(" --epochs {}", args.epochs),
-    }
-    if let Some(space) = &args.space {
-        command += &format!(" --space {space}");
-    }
-    if let Some(data) = &args.data {
-        let kind = data.split(':').next().unwrap_or_default();
-        command += &format!(" --data {kind}{}", if data.contains(':') { ":DIR" } else { "" });
-    }
-    if seed > 0 {
-        command += &format!(" --seed {seed}");
-    }
-    command
 }

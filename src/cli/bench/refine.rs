@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::seeded::{Reading, Seeded, SeededArgs};
+use crate::cli::common::written_by;
 use crate::cli::point::Point;
 use crate::cli::refinement::RefinementArgs;
 use crate::cost::{Convention, Costs};
@@ -52,7 +53,8 @@ pub(super) fn run(args: &RefineBenchArgs, common: &Common) -> Result<()> {
         let one = |point: &Point| seeded.kept(&format!("{point} {:?}", args.how), || row(args, point, seeded));
         args.points.iter().map(one).collect()
     };
-    args.begin.each(args.points.len(), common, rows, |rows| markdown(args, rows, common))
+    let threads = common.thread_count()?;
+    args.begin.each(args.points.len(), common, rows, |rows| markdown(args, rows, threads))
 }
 
 fn row(args: &RefineBenchArgs, point: &Point, seeded: &Seeded) -> Result<Row> {
@@ -65,7 +67,7 @@ fn row(args: &RefineBenchArgs, point: &Point, seeded: &Seeded) -> Result<Row> {
     Ok(Row { point: point.to_string(), seed: seeded.seed, avg_w_bits, before, after, seconds })
 }
 
-fn markdown(args: &RefineBenchArgs, rows: &[Row], common: &Common) -> String {
+fn markdown(args: &RefineBenchArgs, rows: &[Row], threads: usize) -> String {
     let of_point = |point: &Point| {
         let own: Vec<&Row> = rows.iter().filter(|row| row.point == point.to_string()).collect();
         let of = |number: fn(&Row) -> f64| own.iter().map(|row| number(row)).collect::<Vec<f64>>();
@@ -83,20 +85,13 @@ fn markdown(args: &RefineBenchArgs, rows: &[Row], common: &Common) -> String {
         ]
     };
     let header = ["formats", "w bits", "before", "after", "s.e.", "dB before", "dB after", "s"];
-    let points: Vec<String> = args.points.iter().map(Point::to_string).collect();
     format!(
-        "# A trained network in several formats, before and after refinement\n\nWritten by `bitfront bench refine \
-         --points {} --seeds {} --steps {} --views {} --finetune {}` (bitfront {}).\n\nTop-1 in percent and signal to \
-         noise of the logits in decibels, on all test images, means over seeds; s.e.: standard\nerror of the top-1 after \
+        "# A trained network in several formats, before and after refinement\n\n{}.\n\nTop-1 in percent and signal to noise of \
+         the logits in decibels, on all test images, means over seeds; s.e.: standard\nerror of the top-1 after \
          refinement. Formats: WEIGHTS[/ACTIVATIONS][@FIRST AND LAST LAYER]; {} training images,\nlabels not read; s: \
          seconds of calibration and refinement.\n\n{}",
-        points.join(","),
-        args.begin.seeds,
-        args.how.steps,
-        args.how.views,
-        args.how.finetune,
-        env!("CARGO_PKG_VERSION"),
+        written_by(threads),
         args.begin.calibration,
         markdown_table(&header, &args.points.iter().map(of_point).collect::<Vec<_>>())
-    ) + if common.root() > 0 { "\n(seeds from --seed)\n" } else { "" }
+    )
 }

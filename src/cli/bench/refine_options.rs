@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::seeded::{Reading, Seeded, SeededArgs};
+use crate::cli::common::written_by;
 use crate::cli::point::Point;
 use crate::cli::refinement::RefinementArgs;
 use crate::error::{Error, Result};
@@ -101,7 +102,8 @@ pub(super) fn run(args: &OptionsArgs, common: &Common) -> Result<()> {
         each.iter().map(one).collect()
     };
     let texts: Vec<&str> = ways.iter().map(|(text, _)| *text).collect();
-    args.begin.each(each.len(), common, rows, |rows| markdown(args, &texts, rows))
+    let threads = common.thread_count()?;
+    args.begin.each(each.len(), common, rows, |rows| markdown(args, &texts, rows, threads))
 }
 
 fn row(point: &Point, (text, how): &(&str, RefinementArgs), seeded: &Seeded) -> Result<Row> {
@@ -112,15 +114,14 @@ fn row(point: &Point, (text, how): &(&str, RefinementArgs), seeded: &Seeded) -> 
     Ok(Row { point, options, seed: seeded.seed, test, divergence, seconds })
 }
 
-fn markdown(args: &OptionsArgs, texts: &[&str], rows: &[Row]) -> String {
+fn markdown(args: &OptionsArgs, texts: &[&str], rows: &[Row], threads: usize) -> String {
     let mut text = format!(
-        "# Each option of a refinement alone\n\nWritten by `bitfront bench options --seeds {}` (bitfront {}).\n\nTop-1 in \
+        "# Each option of a refinement alone\n\n{}.\n\nTop-1 in \
          percent and signal to noise of the logits in decibels, on all test images; divergence from the\nfloat network on \
          1,000 validation images, in nats; means over seeds. Gain: top-1 less that of the first row, with its\nstandard error \
          and verdict. {} training images, labels not read. Nothing is trained but what the options say\n(`--steps 0 \
          --finetune 0`); s: seconds, with 2 seconds of calibration.\n",
-        args.begin.seeds,
-        env!("CARGO_PKG_VERSION"),
+        written_by(threads),
         args.begin.calibration,
     );
     let header = ["options", "top-1", "gain", "s.e.", "verdict", "dB", "nats", "s"];

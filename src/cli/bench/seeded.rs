@@ -144,13 +144,17 @@ impl Seeded<'_> {
         let path = Path::new(KEPT);
         let key = format!("{name}, {}", self.conditions);
         // What cannot be read is made again.
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let mut all: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
-        if let Some(row) = all.get(&key).and_then(|row| T::deserialize(row).ok()) {
+        let read = || -> BTreeMap<String, Value> {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            serde_json::from_str(&text).unwrap_or_default()
+        };
+        if let Some(row) = read().get(&key).and_then(|row| T::deserialize(row).ok()) {
             self.session.say(&format!("{name}, seed {}: kept in {KEPT}", self.seed));
             return Ok(row);
         }
         let row = make()?;
+        // Read again: another benchmark may have written rows meanwhile.
+        let mut all = read();
         all.insert(key, serde_json::to_value(&row).map_err(|error| Error::Failed(error.to_string()))?);
         let text = serde_json::to_string_pretty(&all).map_err(|error| Error::Failed(error.to_string()))?;
         std::fs::create_dir_all("runs").map_err(|error| Error::io("runs", error))?;

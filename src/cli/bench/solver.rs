@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Common;
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, write_result, written_by};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::report::markdown_table;
@@ -90,7 +90,7 @@ pub(super) fn run(args: &SolverArgs, common: &Common) -> Result<()> {
         let within_target = worst_s < TARGET_S;
         rows.push(Timed { kind: name, problems: args.problems, infeasible, median_s, p90_s, worst_s, within_target });
     }
-    let text = markdown(args, common.root(), &rows);
+    let text = markdown(args, &rows);
     write_result(args.write.as_deref(), &text)?;
     if common.json {
         let size = json!({ "layers": args.layers, "formats": args.formats, "limits": args.limits });
@@ -99,7 +99,7 @@ pub(super) fn run(args: &SolverArgs, common: &Common) -> Result<()> {
     print(&text)
 }
 
-fn markdown(args: &SolverArgs, seed: u64, rows: &[Timed]) -> String {
+fn markdown(args: &SolverArgs, rows: &[Timed]) -> String {
     let row = |timed: &Timed| {
         let seconds = |value: f64| format!("{value:.4}");
         let met = if timed.within_target { "yes" } else { "no" };
@@ -109,19 +109,12 @@ fn markdown(args: &SolverArgs, seed: u64, rows: &[Timed]) -> String {
         row
     };
     let header = ["problems", "count", "infeasible", "median s", "p90", "worst", "all under 1 s"];
-    let mut command = format!(
-        "bitfront bench solver --problems {} --layers {} --formats {} --limits {}",
-        args.problems, args.layers, args.formats, args.limits
-    );
-    if seed > 0 {
-        command += &format!(" --seed {seed}");
-    }
     format!(
-        "# The budget solver\n\nWritten by `{command}` (bitfront {}), on one thread.\n\n\
+        "# The budget solver\n\n{}.\n\n\
          One of {} formats for each of {} layers, the least total loss within {} limits, which stand at 30 to 60 % of\n\
          the way from the least to the most that each cost can be. Every optimum is proved. Formats of layers: the loss falls\n\
          fourfold a bit and costs grow with the bits, each layer with its own size. Independent numbers: all drawn evenly.\n\n{}",
-        env!("CARGO_PKG_VERSION"),
+        written_by(1),
         args.formats,
         args.layers,
         args.limits,

@@ -101,6 +101,7 @@ struct Report<'a> {
 pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
     // Said before anything is trained, not behind the first search.
     Runtime::load()?;
+    demo_settings(&line(args), common, common.root())?.check()?;
     let found = evolved(args, common)?;
     let arms = arms(&found, &args.folder)?;
     let session = common.session(common.thread_count()?, None)?;
@@ -143,7 +144,8 @@ fn searched(args: &SpaceEvoArgs, arms: &[Arm], session: &Session, common: &Commo
     let mut all = Vec::new();
     for seed in common.root()..common.root() + args.seeds.max(1) {
         for (at, arm) in arms.iter().enumerate() {
-            let settings = demo_settings(&line(args, arm), &each, seed)?;
+            let line = [line(args), vec!["--space", arm.file()]].concat();
+            let settings = demo_settings(&line, &each, seed)?;
             let name = format!("bench-spaceevo-{}", arm.slug());
             all.push((at, seed, folder_of(&settings, &name)?));
         }
@@ -182,9 +184,9 @@ fn evolved(args: &SpaceEvoArgs, common: &Common) -> Result<Found> {
     answered(own, &common)
 }
 
-/// The options of an arm's search.
-fn line<'a>(args: &'a SpaceEvoArgs, arm: &'a Arm) -> Vec<&'a str> {
-    let mut line = vec!["--space", arm.file(), "--objective", "latency_ms", "--learned-ranges"];
+/// The options of every search, but for its space.
+fn line(args: &SpaceEvoArgs) -> Vec<&str> {
+    let mut line = vec!["--objective", "latency_ms", "--learned-ranges"];
     line.extend(["--target", args.target.to_str().unwrap_or_default()]);
     line.extend(["--epochs", &args.epochs, "--float-epochs", &args.float_epochs, "--batch", &args.batch]);
     line.extend(["--evaluations", &args.evaluations]);

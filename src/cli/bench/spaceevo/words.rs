@@ -1,50 +1,22 @@
 //! The Markdown of `bench spaceevo`.
 
 use super::proxies::{Proxy, correlations};
-use super::{Compared, Report, SpaceEvoArgs};
+use super::{Compared, Report};
+use crate::cli::common::written_by;
 use crate::report::markdown_table;
 use crate::stats::mean;
-
-/// The command, as it was given.
-fn command(args: &SpaceEvoArgs, seed: u64) -> String {
-    let budgets: String = args.budget_ms.iter().map(|ms| format!(" --budget-ms {ms}")).collect();
-    let mut text = format!(
-        "bitfront bench spaceevo --space {} --target {}{budgets} --seeds {} --epochs {} --float-epochs {} --batch {} \
-         --evaluations {}",
-        args.space,
-        args.target.display(),
-        args.seeds,
-        args.epochs,
-        args.float_epochs,
-        args.batch,
-        args.evaluations
-    );
-    if args.distil {
-        text += " --distil";
-    }
-    if !args.evolve.is_empty() {
-        text += &format!(" --evolve '{}'", args.evolve);
-    }
-    if seed > 0 {
-        text += &format!(" --seed {seed}");
-    }
-    text
-}
 
 /// The whole report.
 pub(super) fn markdown(report: &Report, comparisons: &[Compared]) -> String {
     let settings = &report.searched[0].run.settings;
-    let first = report.searched[0].seed;
     let budgets: Vec<String> = report.args.budget_ms.iter().map(f32::to_string).collect();
     format!(
-        "# An evolved space against manual ones\n\nWritten by `{}`\n(bitfront {}, {} threads) on the hyperspace `{}`.\n\n\
+        "# An evolved space against manual ones\n\n{}\non the hyperspace `{}`.\n\n\
          The space was evolved for {} ms on a table of blocks distilled from a teacher on the same images. Each space trains a\n\
          supernet of its own for as many epochs and scores as many candidates under int8; NSGA-II trades validation accuracy for\n\
          predicted latency. Members of the fronts are measured in ONNX Runtime, one thread; within a budget the member of the best\n\
          validation accuracy counts, and its test top-1 is shown.\n\n{}\n{}\n{}\n{}\n{}\n{}",
-        command(report.args, first),
-        settings.version,
-        settings.threads,
+        written_by(settings.threads),
         report.space.name,
         budgets.join(" and "),
         spaces(report),
