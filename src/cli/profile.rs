@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -184,6 +184,9 @@ fn measure(args: &ProfileArgs, common: &Common, session: &Session, spaces: &[Spa
     summary(common, &folder, &target, kernels, [Some(repeat), again])
 }
 
+/// Measurements after which it is said how long the others will take.
+const SAMPLED: usize = 48;
+
 /// Measures every kernel in every round, from where an interrupted profile left off.
 fn measured_rows(
     folder: &Path,
@@ -194,31 +197,32 @@ fn measured_rows(
 ) -> Result<Vec<Row>> {
     let mut saved = Saved::open(folder)?;
     let all = kernels.measured.len() * ROUNDS;
-    let in_round = |round: usize| kernels.measured.iter().filter(|kernel| saved.has(round, kernel)).count();
-    let there: usize = (0..ROUNDS).map(in_round).sum();
+    let in_rounds = (0..ROUNDS).flat_map(|round| kernels.measured.iter().map(move |kernel| (round, kernel)));
+    let left: Vec<(usize, &Kernel)> = in_rounds.filter(|(round, kernel)| !saved.has(*round, kernel)).collect();
+    let mut measure = |round: usize, kernel: &Kernel| {
+        session.check_interrupt("what is measured is saved; the same command goes on")?;
+        saved.append(round, kernel_time(kernel, device, runtime, clock, effort)?)
+    };
+    // Some of all sizes, from which the time of the others is known.
+    let (tried, others): (Vec<_>, Vec<_>) =
+        left.iter().enumerate().partition(|(at, _)| at % left.len().div_ceil(SAMPLED).max(1) == 0);
+    let began = Instant::now();
+    tried.iter().try_for_each(|(_, (round, kernel))| measure(*round, kernel))?;
+    let each = began.elapsed().as_secs_f64() / tried.len().max(1) as f64;
     let left_out = match kernels.left_out {
         0 => String::new(),
         count => format!("; {count} others are left to the regression"),
     };
-    // The least time a kernel, and the time to load its two models.
-    let about = effort.least.mul_f64(1.3 * (all - there) as f64);
     session.say(&format!(
         "cost: {} kernels in {ROUNDS} rounds{left_out}, about {:.0} min; {} of {all} measured already",
         kernels.measured.len(),
-        (about.as_secs_f64() / 60.0).max(1.0),
-        there,
+        (each * others.len() as f64 / 60.0).max(1.0),
+        all - others.len(),
     ));
-    let progress = Progress::new("kernels", (all - there) as u64, session.quiet);
-    for round in 0..ROUNDS {
-        for kernel in &kernels.measured {
-            if saved.has(round, kernel) {
-                continue;
-            }
-            session.check_interrupt("what is measured is saved; the same command goes on")?;
-            let row = kernel_time(kernel, device, runtime, clock, effort)?;
-            saved.append(round, row)?;
-            progress.step(1);
-        }
+    let progress = Progress::new("kernels", others.len() as u64, session.quiet);
+    for (_, (round, kernel)) in others {
+        measure(*round, kernel)?;
+        progress.step(1);
     }
     progress.finish();
     Ok(combined(&kernels.measured, saved.rounds()))
