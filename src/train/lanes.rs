@@ -6,22 +6,19 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 
-/// Thread pools that share this thread's threads; none where there is one job or one thread.
+/// Thread pools that share this thread's threads.
 #[derive(Debug)]
 pub(super) struct Lanes(Vec<ThreadPool>);
 
 impl Lanes {
-    /// Lanes for so many jobs.
+    /// Lanes for so many jobs, at most one a thread.
     ///
     /// # Errors
     /// Threads that cannot be made.
     pub(super) fn new(jobs: usize) -> Result<Self> {
         let threads = rayon::current_num_threads();
         let lanes = jobs.min(threads);
-        if lanes < 2 {
-            return Ok(Self(Vec::new()));
-        }
-        let each = threads / lanes;
+        let each = threads / lanes.max(1);
         let pool = |_| {
             let libtorch = move |_| tch::set_num_threads(i32::try_from(each).unwrap_or(1));
             let builder = ThreadPoolBuilder::new().num_threads(each).start_handler(libtorch);
@@ -32,9 +29,6 @@ impl Lanes {
 
     /// What `work` makes of every job, in their order.
     pub(super) fn run<J: Send, R: Send>(&self, jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
-        if self.0.is_empty() {
-            return jobs.into_iter().map(work).collect();
-        }
         let work = &work;
         thread::scope(|scope| {
             let all: Vec<_> = jobs

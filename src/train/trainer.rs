@@ -173,13 +173,17 @@ impl Trainer {
     /// A loss that is not finite; threads that cannot be made.
     pub fn teach(&mut self, x: &Tensor, lessons: &[Lesson]) -> Result<Vec<Passed>> {
         let (in_float, smoothing) = (self.step < self.float_steps, self.config.label_smoothing);
+        let side_by_side = lessons.len() > 1
+            && rayon::current_num_threads() > 1
+            && self.weights.device() == Device::Cpu
+            && lessons.iter().all(|lesson| elements(&lesson.network, x) <= MOST_ELEMENTS);
         let begun = |(at, lesson): (usize, &Lesson)| {
-            let weights = if at == 0 { self.weights.shallow_clone() } else { self.weights.with_own_gradients() };
+            let apart = side_by_side && at > 0;
+            let weights = if apart { self.weights.with_own_gradients() } else { self.weights.shallow_clone() };
             Begun::new(lesson, weights, x, in_float, smoothing)
         };
         let begun: Vec<Begun> = lessons.iter().enumerate().map(begun).collect();
-        let small = lessons.iter().all(|lesson| elements(&lesson.network, x) <= MOST_ELEMENTS);
-        let done = if small && lessons.len() > 1 && self.weights.device() == Device::Cpu {
+        let done = if side_by_side {
             self.lanes(lessons.len())?.run(begun, Begun::taught)
         } else {
             begun.into_iter().map(Begun::taught).collect()
@@ -192,7 +196,7 @@ impl Trainer {
                 self.weights.ranges = taught.ranges;
             } else {
                 self.weights.ranges.fill(&taught.ranges);
-                self.apart.push(taught.weights);
+                self.apart.extend(side_by_side.then_some(taught.weights));
             }
             all.push(passed);
         }
