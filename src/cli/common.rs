@@ -106,5 +106,6 @@ pub fn write_result(path: Option<&Path>, text: &str) -> Result<()> {
 pub fn written_by(threads: usize) -> String {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words = shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "));
-    format!("Written by `bitfront {words}` (bitfront {}, {threads} threads)", env!("CARGO_PKG_VERSION"))
+    let many = if threads == 1 { "" } else { "s" };
+    format!("Written by `bitfront {words}` (bitfront {}, {threads} thread{many})", env!("CARGO_PKG_VERSION"))
 }
