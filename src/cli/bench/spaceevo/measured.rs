@@ -58,7 +58,7 @@ pub(super) fn points(
     keep(&place, &points)?;
     let best = budgets.iter().filter_map(|&budget| best_within(&points, budget));
     let missing: BTreeSet<usize> = best.filter(|point| point.file_top1.is_none()).map(|point| point.id).collect();
-    let progress = Progress::new("export", missing.len() as u64, session.quiet);
+    let progress = Progress::new("export", missing.len() as u64, session.quiet || missing.is_empty());
     for id in missing {
         let top1 = exported(folder, id, &runtime, session)?;
         points.iter_mut().filter(|point| point.id == id).for_each(|point| point.file_top1 = Some(top1));
