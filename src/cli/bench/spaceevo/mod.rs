@@ -25,7 +25,7 @@ use crate::cli::{Cli, Common, Verb};
 use crate::engine::{RunDirectory, Session, Summary, summary};
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
-use crate::report::{Difference, FrontGroup, fronts};
+use crate::report::{Difference, FrontGroup, fronts, gain_at_equal_cost};
 use crate::seed::Seed;
 use crate::space::Hyperspace;
 
@@ -110,7 +110,7 @@ pub(super) fn run(args: &SpaceEvoArgs, common: &Common) -> Result<()> {
     let teacher_top1 = found.teacher.map_or(f64::NAN, |teacher| teacher.test_top1);
     let report = Report { args, space: &found.space, arms, searched, proxies, teacher_top1 };
     let comparisons = report.comparisons(common.root())?;
-    let text = words::markdown(&report, &comparisons);
+    let text = words::markdown(&report, &comparisons, common.thread_count()?);
     write_result(args.write.as_deref(), &text)?;
     if let Some(path) = &args.write {
         write_result(Some(&path.with_extension("svg")), &report.picture()?)?;
@@ -196,9 +196,10 @@ fn line(args: &SpaceEvoArgs) -> Vec<&str> {
     line
 }
 
-/// The evolved space's top-1 less that of a manual one, within a budget.
+/// The evolved space's top-1 less that of a manual one.
 struct Compared {
-    budget: f32,
+    /// Within this latency; without one at every measured latency that both fronts reach, averaged over its logarithm.
+    budget: Option<f32>,
     arm: usize,
     /// None where a front has no member within the budget.
     difference: Option<Difference>,
@@ -209,6 +210,12 @@ impl Report<'_> {
     fn best(&self, arm: usize, seed: u64, budget: f32) -> Option<&Point> {
         let own = self.searched.iter().find(|search| search.arm == arm && search.seed == seed)?;
         best_within(&own.points, budget)
+    }
+
+    /// Measured latency and test top-1 of all members of a search's front.
+    fn front(&self, arm: usize, seed: u64) -> Vec<(f64, f64)> {
+        let own = self.searched.iter().filter(|search| search.arm == arm && search.seed == seed);
+        own.flat_map(|search| &search.points).map(|point| (point.measured_ms, point.test_top1)).collect()
     }
 
     fn seeds(&self) -> Vec<u64> {
@@ -224,8 +231,13 @@ impl Report<'_> {
                     |&seed: &u64| Some(self.best(0, seed, budget)?.test_top1 - self.best(arm, seed, budget)?.test_top1);
                 let gains: Option<Vec<f64>> = self.seeds().iter().map(gain).collect();
                 let difference = gains.map(|gains| Difference::of(gains, &mut rng)).transpose()?;
-                all.push(Compared { budget, arm, difference });
+                all.push(Compared { budget: Some(budget), arm, difference });
             }
+        }
+        for arm in 1..self.arms.len() {
+            let gain = |&seed: &u64| gain_at_equal_cost(&self.front(0, seed), &self.front(arm, seed));
+            let gains = self.seeds().iter().map(gain).collect::<Result<_>>()?;
+            all.push(Compared { budget: None, arm, difference: Some(Difference::of(gains, &mut rng)?) });
         }
         Ok(all)
     }
@@ -246,12 +258,7 @@ impl Report<'_> {
     fn picture(&self) -> Result<String> {
         let group = |(at, arm): (usize, &Arm)| FrontGroup {
             name: arm.name.to_owned(),
-            fronts: self
-                .searched
-                .iter()
-                .filter(|search| search.arm == at)
-                .map(|search| search.points.iter().map(|point| (point.measured_ms, point.test_top1)).collect())
-                .collect(),
+            fronts: self.seeds().into_iter().map(|seed| self.front(at, seed)).collect(),
         };
         let groups: Vec<FrontGroup> = self.arms.iter().enumerate().map(group).collect();
         let budgets: Vec<f64> = self.args.budget_ms.iter().map(|&ms| f64::from(ms)).collect();

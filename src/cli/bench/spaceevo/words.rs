@@ -7,8 +7,7 @@ use crate::report::markdown_table;
 use crate::stats::mean;
 
 /// The whole report.
-pub(super) fn markdown(report: &Report, comparisons: &[Compared]) -> String {
-    let settings = &report.searched[0].run.settings;
+pub(super) fn markdown(report: &Report, comparisons: &[Compared], threads: usize) -> String {
     let budgets: Vec<String> = report.args.budget_ms.iter().map(f32::to_string).collect();
     format!(
         "# An evolved space against manual ones\n\n{}\non the hyperspace `{}`.\n\n\
@@ -16,7 +15,7 @@ pub(super) fn markdown(report: &Report, comparisons: &[Compared]) -> String {
          supernet of its own for as many epochs and scores as many candidates under int8; NSGA-II trades validation accuracy for\n\
          predicted latency. Members of the fronts are measured in ONNX Runtime, one thread; within a budget the member of the best\n\
          validation accuracy counts, and its test top-1 is shown.\n\n{}\n{}\n{}\n{}\n{}\n{}",
-        written_by(settings.threads),
+        written_by(threads),
         report.space.name,
         budgets.join(" and "),
         spaces(report),
@@ -64,7 +63,7 @@ fn verdicts(report: &Report, comparisons: &[Compared]) -> String {
         let d = found.difference.as_ref();
         let missing = || "-".to_owned();
         vec![
-            found.budget.to_string(),
+            found.budget.map_or_else(|| "any".to_owned(), |budget| budget.to_string()),
             report.arms[found.arm].name.to_owned(),
             d.map_or_else(missing, |d| format!("{:+.2}", d.mean)),
             d.and_then(|d| d.standard_error).map_or_else(missing, |error| format!("{error:.2}")),
@@ -74,7 +73,8 @@ fn verdicts(report: &Report, comparisons: &[Compared]) -> String {
     let rows: Vec<Vec<String>> = comparisons.iter().map(row).collect();
     let header = ["budget ms", "evolved minus", "points", "standard error", "verdict"];
     format!(
-        "Verdict: held where the mean difference exceeds two standard errors.\n\n{}",
+        "Verdict: held where the mean difference exceeds two standard errors. Any: the best within each measured latency that both fronts\n\
+         reach, averaged over its logarithm.\n\n{}",
         markdown_table(&header, &rows)
     )
 }
