@@ -11,6 +11,7 @@ use bitfront::train::{Evaluation, prepare};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use prost::Message;
+use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
 fn runtime() -> Runtime {
@@ -58,6 +59,8 @@ fn of_blocks(model: &str, kinds: &[BlockKind], specs: &[(Format, Format)]) -> Ne
 }
 
 fn ready(network: &Network, images: &Tensor) -> Folded {
+    // The order of sums depends on the number of threads, which other tests change.
+    tch::set_num_threads(1);
     let weights = Weights::initialised(network, Seed::new(7), Device::Cpu);
     let batches = vec![(images.shallow_clone(), Tensor::zeros([images.size()[0]], (Kind::Int64, Device::Cpu)))];
     prepare(network, &weights, Evaluation { statistics: &batches, ranges: &batches })
@@ -68,7 +71,8 @@ fn images() -> Tensor {
     Tensor::from_slice(&values).view([16, 1, 12, 12])
 }
 
-/// Share of logits that differ by more than rounding, and the largest magnitude of ours.
+/// Share of logits that differ by more than rounding; none where a change of the last bits alone makes as many differ: in
+/// few bits random networks meet ties, which sums in another order break the other way.
 fn differing(network: &Network) -> f64 {
     let images = images();
     let ready = ready(network, &images);
@@ -77,11 +81,29 @@ fn differing(network: &Network) -> f64 {
     let mut session = runtime().exact_session(&file.bytes(), [1, 12, 12], 1).unwrap();
     let flat = Vec::<f32>::try_from(images.view([-1])).unwrap();
     let theirs = session.logits(&flat).unwrap();
-    let ours = Vec::<f32>::try_from(ready.logits(&images).contiguous().view([-1])).unwrap();
+    let logits = |ready: &Folded| Vec::<f32>::try_from(ready.logits(&images).contiguous().view([-1])).unwrap();
+    let ours = logits(&ready);
     assert_eq!(ours.len(), theirs.len());
     let top = ours.iter().fold(0.0_f32, |top, x| top.max(x.abs()));
-    let off = ours.iter().zip(&theirs).filter(|(a, b)| (**a - **b).abs() > 0.02 * top).count();
-    off as f64 / ours.len() as f64
+    let off = |others: &[f32]| {
+        let far = ours.iter().zip(others).filter(|(a, b)| (**a - **b).abs() > 0.02 * top).count();
+        far as f64 / ours.len() as f64
+    };
+    let luck = (0..8).map(|way| off(&logits(&shaken(ready.stored(), way)))).fold(0.0, f64::max);
+    if off(&theirs) <= luck { 0.0 } else { off(&theirs) }
+}
+
+/// The network with every bias and every scale of an activation moved by a few of its last bits, up or down: sums of two tensors meet
+/// ties that no bias breaks.
+fn shaken(stored: &StoredNetwork, way: u64) -> Folded {
+    let mut stored = stored.clone();
+    let mut rng = Seed::new(way).rng();
+    for layer in stored.layers.iter_mut().flatten() {
+        let most = layer.bias.iter().fold(1.0_f32, |most, bias| most.max(bias.abs()));
+        layer.bias.iter_mut().for_each(|bias| *bias += rng.random_range(-4e-7..4e-7) * most);
+    }
+    stored.scales.iter_mut().flatten().for_each(|scale| *scale *= 1.0 + rng.random_range(-2e-7..2e-7));
+    Folded::from_stored(stored, Device::Cpu)
 }
 
 /// A public ResNet-20 in int8, of random weights.

@@ -198,6 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn values_are_the_same_with_and_without_gradients() {
+        tch::manual_seed(2);
+        for shape in [[2, 3, 5, 7], [8, 16, 12, 12]] {
+            let leaf = (Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 2.0).set_requires_grad(true);
+            for format in Format::all().into_iter().filter(|format| *format != Format::Float32) {
+                for nonnegative in [false, true] {
+                    let point = Point { spec: QuantSpec::per_tensor(format), nonnegative, decided_by: 0 };
+                    let range = observe(&leaf, nonnegative);
+                    let with = activation(&leaf * 1.0, &point, range).detach();
+                    let without = activation(leaf.detach() * 1.0, &point, range);
+                    let far = (&with - &without).abs().max().double_value(&[]);
+                    assert!(with == without, "{format}, {nonnegative}: {far}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_sign_that_is_not_needed_is_worth_a_bit_behind_a_relu() {
         let options = (Kind::Float, Device::Cpu);
         tch::manual_seed(1);

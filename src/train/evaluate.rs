@@ -87,3 +87,43 @@ pub fn evaluate<'a>(
     let percent = |count: f64| 100.0 * count / n as f64;
     Ok(Score { top1: percent(right), top5: percent(right5), loss: loss / n as f64, n: n as usize })
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::formats::QuantSpec;
+    use crate::models::layer_outputs;
+    use crate::network::{ModelSpec, build};
+    use crate::seed::Seed;
+
+    #[test]
+    fn a_pass_without_gradients_gives_what_one_with_them_gives() {
+        for model in ["resnet8", "mobilenet_v2", "efficientnet_lite0", "vit_tiny"] {
+            for format in ["int4", "int8", "float4_e2m1fn", "float8_e4m3fn"].map(|name| name.parse().unwrap()) {
+                let own = ModelSpec::new(model.parse().unwrap());
+                let width = if model == "vit_tiny" { 0.125 } else { 0.25 };
+                let spec = ModelSpec { width, resolution: Some(12), channels: Some(1), classes: Some(10), ..own };
+                let mut network = build(&spec).unwrap();
+                let layers = network.weighted().len();
+                let (weights, points) = (QuantSpec::per_channel(format), QuantSpec::per_tensor(format));
+                network.assign(&vec![weights; layers], &vec![points; layers]);
+                let weights = Weights::initialised(&network, Seed::new(7), Device::Cpu);
+                tch::manual_seed(0);
+                let x = Tensor::randn([8, 1, 12, 12], (Kind::Float, Device::Cpu));
+                let before = x.copy();
+                let pass = Pass { statistics: Statistics::Batch(0.0), follow: None };
+                let run = || {
+                    let mut ranges = weights.ranges.clone();
+                    layer_outputs(&network, &weights, &mut ranges, &x, pass)
+                };
+                let (with, without) = (run(), no_grad(run));
+                for ((a, b), layer) in with.iter().zip(&without).zip(&network.layers) {
+                    assert!(a == b, "{model}, {format}: {}", layer.name);
+                }
+                assert_eq!(x, before);
+            }
+        }
+    }
+}

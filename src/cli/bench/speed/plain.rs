@@ -55,8 +55,8 @@ pub(super) fn step(network: &Network, trainer: &mut Trainer, (x, y): (&Tensor, &
 
 #[cfg(test)]
 mod tests {
-    use super::super::Subject;
     use super::*;
+    use crate::cli::bench::speed::Subject;
     use crate::formats::Format;
     use crate::network::ModelName;
     use crate::train::{Regime, Single};
