@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::cli::common::write_result;
 use crate::error::{Error, Result};
@@ -18,6 +19,21 @@ pub(super) fn kept<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>> {
     }
     let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
     csv::Reader::from_path(path).map_err(bad)?.deserialize().collect::<csv::Result<_>>().map(Some).map_err(bad)
+}
+
+/// A file by its name and the first digits of its content's SHA-256: what kept results must have been made with.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn fingerprint(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let digits: String = Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{} {digits}", name_of(path)))
+}
+
+/// The last part of a path.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Writes rows, whole or not at all.

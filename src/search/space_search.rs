@@ -30,6 +30,30 @@ impl Default for SpaceSearch {
     }
 }
 
+impl SpaceSearch {
+    /// Refuses values that cannot run.
+    ///
+    /// # Errors
+    /// Names the option and its range.
+    pub fn check(&self) -> Result<()> {
+        let scorings = usize::try_from(self.scorings).unwrap_or(usize::MAX);
+        for (option, value, most) in [
+            ("--evaluations", self.evaluations, 10_000_000),
+            ("--population", self.population, MOST_MEMBERS),
+            ("--sample", self.sample, self.population),
+            ("--scorings", scorings, 1000),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(Error::bad_value(option, value, format!("expected 1 to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Largest population: all of its first members are drawn at once.
+const MOST_MEMBERS: usize = 100_000;
+
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct FoundSpaces {
@@ -52,9 +76,7 @@ pub fn evolve_spaces(
     seed: Seed,
     (interrupted, scored): (&(dyn Fn() -> bool + Sync), &dyn Fn()),
 ) -> Result<FoundSpaces> {
-    if search.evaluations == 0 {
-        return Err(Error::bad_value("--evaluations", 0, "expected at least 1"));
-    }
+    search.check()?;
     let mut evolution = SpaceEvolution::new(choices, first, search.population, search.sample)?;
     let clock = WallClock::start();
     let settings =

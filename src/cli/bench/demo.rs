@@ -30,7 +30,7 @@ use crate::seed::Seed;
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Also write the tables to this Markdown file
     #[arg(long, value_name = "FILE")]

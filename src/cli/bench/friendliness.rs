@@ -23,7 +23,7 @@ pub struct FriendlinessArgs {
     #[arg(long, value_name = "DIR")]
     pub target: Option<String>,
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Passes over the training images, of each supernet
     #[arg(long, value_name = "N", default_value = "3")]
@@ -66,6 +66,9 @@ impl FriendlinessArgs {
 /// # Errors
 /// Whatever a run fails with.
 pub(super) fn run(args: &FriendlinessArgs, common: &Common) -> Result<()> {
+    for &form in args.forms() {
+        Friendliness { weight: args.weight, form }.check(args.target.is_some())?;
+    }
     let mut gains: Vec<Vec<f64>> = vec![Vec::new(); args.forms().len()];
     let mut first: Option<Settings> = None;
     for seed in common.root()..common.root() + args.seeds.max(1) {

@@ -21,7 +21,7 @@ use crate::train::{Flow, TrainConfig};
 #[derive(Args, Debug)]
 pub struct JetfireArgs {
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Passes over the training images
     #[arg(long, value_name = "N", default_value_t = 5)]

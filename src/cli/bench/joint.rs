@@ -29,7 +29,7 @@ pub struct JointArgs {
     #[arg(long, value_name = "FILE", default_value = "search_spaces/mobilenet_v2_fashion_elastic.ron")]
     pub space: String,
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Passes over the training images, of each search
     #[arg(long, value_name = "N", default_value = "3")]

@@ -28,7 +28,7 @@ use crate::stats::verdict;
 #[derive(Args, Debug)]
 pub struct FliqsArgs {
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Target costs as shares of the int8 cost
     #[arg(long, default_value = "0.35,0.5,0.75")]

@@ -21,7 +21,7 @@ use crate::stats::mean;
 #[derive(Args, Debug)]
 pub struct PtqArgs {
     /// Number of seeds, counted from --seed; each splits the images and searches anew, and trains where no --weights are given
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Candidates that each method scores, at most
     #[arg(long, value_name = "N", default_value = "100")]

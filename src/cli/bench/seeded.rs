@@ -35,7 +35,7 @@ pub struct SeededArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub calibration: usize,
     /// Number of seeds, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Also write the table to this Markdown file
     #[arg(long, value_name = "FILE")]

@@ -42,9 +42,9 @@ pub struct EvolveSpaceArgs {
     /// Members of the population
     #[arg(long, value_name = "N", default_value_t = SpaceSearch::default().population)]
     pub population: usize,
-    /// Members drawn, of which the best is a parent
-    #[arg(long, value_name = "N", default_value_t = SpaceSearch::default().sample)]
-    pub sample: usize,
+    /// Members drawn, of which the best is a parent [default: 125, at most the population]
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
     /// Scorings of each of the best spaces, whose mean is its score; 1 as in the paper
     #[arg(long, value_name = "N", default_value_t = SpaceSearch::default().scorings, value_parser = clap::value_parser!(u64).range(1..))]
     pub scorings: u64,
@@ -96,7 +96,7 @@ impl EvolveSpaceArgs {
         SpaceSearch {
             evaluations: self.evaluations,
             population: self.population,
-            sample: self.sample,
+            sample: self.sample.unwrap_or(usual.sample.min(self.population)),
             finalists: usual.finalists.max(self.shown(json)),
             scorings: self.scorings,
         }

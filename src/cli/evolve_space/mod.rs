@@ -56,6 +56,7 @@ pub(super) fn answered(args: &EvolveSpaceArgs, common: &Common) -> Result<Found>
         folder(args, &space)?;
     }
     args.settings().check()?;
+    args.search(common.json).check()?;
     let codes = args.score.iter().map(|code| space.parse_code(code)).collect::<Result<Vec<_>>>()?;
     let (folder, space, teacher) = match &args.own.target {
         Some(target) => own_table::own_table(&args.own, target, (&space, &args.budget_ms), (common, &session))
@@ -102,9 +103,14 @@ fn hyperspace(args: &EvolveSpaceArgs) -> Result<Hyperspace> {
     match (&args.space, &args.lut) {
         (Some(space), _) => Hyperspace::named(space),
         (None, Some(folder)) => {
-            let missing = || Error::missing_option("--space", "name the table's hyperspace, its folder does not");
             let whole = std::fs::canonicalize(folder).map_err(|source| Error::io(folder, source))?;
-            Hyperspace::shipped(whole.file_name().and_then(|name| name.to_str()).ok_or_else(missing)?)
+            let name = whole.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let inner = folder.join("table");
+            let hint = match inner.join("space.ron").is_file() {
+                true => format!("its table is {}", inner.display()),
+                false => "it has no space.ron and is called after no hyperspace: name its own with --space".to_owned(),
+            };
+            Hyperspace::shipped(name).map_err(|_| Error::bad_value("--lut", folder.display(), hint))
         }
         (None, None) => {
             let known: Vec<&str> = Hyperspace::names().collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::Common;
+use crate::cli::kept::fingerprint;
 use crate::cost::latency::Target;
 use crate::data::{DataSource, Holdout, Split};
 use crate::engine::{BlockFolder, BlockSettings, Session, TeacherResult, make_blocks, smallest_ms};
@@ -56,6 +57,11 @@ impl OwnTableArgs {
             data,
             validation: self.validation,
             target: std::path::absolute(target).unwrap_or_else(|_| target.to_owned()),
+            latencies: ["device.ron", "kernels.csv"]
+                .map(|file| fingerprint(&target.join(file)))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()?
+                .join(", "),
             teacher: TrainConfig { epochs: self.teacher_epochs, batch: 64, lr: 0.1, ..TrainConfig::default() },
             training: BlockTraining {
                 float_steps: self.block_steps,

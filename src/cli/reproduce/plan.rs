@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::ReproduceArgs;
 use crate::cli::Common;
+use crate::cli::kept::{fingerprint, name_of};
 use crate::data::{DataSource, Holdout};
 use crate::error::{Error, Result};
 use crate::reproduce::{Cell, Conditions, Extent, Protocol, Row, find};
@@ -138,17 +137,6 @@ fn without_folders(data: &DataSource) -> String {
         Some((kind, folder)) => format!("{kind}:{}", name_of(Path::new(folder))),
         None => text,
     }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-/// A file by its name and the first digits of its content's SHA-256.
-fn fingerprint(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    let digits: String = Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{} {digits}", name_of(path)))
 }
 
 #[cfg(test)]

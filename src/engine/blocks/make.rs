@@ -32,9 +32,13 @@ impl BlockFolder {
     pub fn open(path: &Path, settings: &BlockSettings, force: bool) -> Result<Self> {
         let (config, text) = (path.join("blocks.ron"), ron_text::text(settings)?);
         let known = std::fs::read_to_string(&config).ok();
-        if known.as_ref().is_some_and(|known| *known != text) {
+        if let Some(known) = known.filter(|known| *known != text) {
             if !force {
-                let expected = "holds blocks of other settings (blocks.ron); choose another folder or pass --force";
+                let differs = known.lines().zip(text.lines()).find(|(there, here)| there != here);
+                let (there, here) = differs.map_or(("", ""), |(there, here)| (there.trim(), here.trim()));
+                let expected = format!(
+                    "holds blocks of other settings (blocks.ron: `{there}`, now `{here}`); choose another folder or pass --force"
+                );
                 return Err(Error::bad_value("--out", path.display(), expected));
             }
             for part in ["teacher", "blocks", "table"].map(|part| path.join(part)).iter().filter(|part| part.exists()) {

@@ -24,6 +24,8 @@ pub struct BlockSettings {
     pub validation: Holdout,
     /// Folder of the device's latency table.
     pub target: PathBuf,
+    /// What that table says, as a digest of its files.
+    pub latencies: String,
     /// How the teacher is trained.
     pub teacher: TrainConfig,
     /// How each stage and block type is trained.

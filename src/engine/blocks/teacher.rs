@@ -78,10 +78,20 @@ pub(super) fn teacher(
     let result = folder.join("state").join("result.json");
     let weights = folder.join("supernet.safetensors");
     if !result.is_file() || !weights.is_file() {
-        let run = RunDirectory::create(Some(folder), "teacher", true)?;
-        run.write(&run.config(), &format!("{:#?}\n", settings.training()))?;
+        let config = format!("{:#?}\n", settings.training());
+        // One that was interrupted goes on.
+        let begun = RunDirectory::open(folder).ok();
+        let run = match begun.filter(|run| std::fs::read_to_string(run.config()).is_ok_and(|known| known == config)) {
+            Some(run) => run,
+            None => RunDirectory::create(Some(folder), "teacher", true)?,
+        };
+        run.write(&run.config(), &config)?;
         session.say(&format!("teacher: {:.1} million parameters", network.parameter_count() as f64 / 1e6));
-        let found = train_single(&settings.training(), &network, None, &run, session)?;
+        let goes_on = |error| match error {
+            Error::Interrupted(_) => Error::Interrupted(": what is trained is saved; the same command goes on".into()),
+            other => other,
+        };
+        let found = train_single(&settings.training(), &network, None, &run, session).map_err(goes_on)?;
         let found = TeacherResult { test_top1: found.top1, validation_top1: found.validation_top1 };
         let text = serde_json::to_string(&found).map_err(|error| Error::Failed(error.to_string()))?;
         run.write(&result, &text)?;

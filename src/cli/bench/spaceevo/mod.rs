@@ -42,7 +42,7 @@ pub struct SpaceEvoArgs {
     #[arg(long, value_name = "MS", required = true)]
     pub budget_ms: Vec<f32>,
     /// Number of seeds of each search, counted from --seed
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Passes over the training images of each supernet
     #[arg(long, value_name = "N", default_value = "5")]
