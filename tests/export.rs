@@ -93,8 +93,8 @@ fn differing(network: &Network) -> f64 {
     if off(&theirs) <= luck { 0.0 } else { off(&theirs) }
 }
 
-/// The network with every bias and every scale of an activation moved by a few of its last bits, up or down: sums of two tensors meet
-/// ties that no bias breaks.
+/// The network with every bias and every scale of an activation moved by a few of its last bits, up or down: sums of two
+/// tensors meet ties that no bias breaks.
 fn shaken(stored: &StoredNetwork, way: u64) -> Folded {
     let mut stored = stored.clone();
     let mut rng = Seed::new(way).rng();

@@ -157,8 +157,8 @@ pub(super) fn rewrite_rows(tensor: &mut Tensor, rows: usize, pass: impl Fn(usize
     }
 }
 
-/// Largest magnitude and root mean square of values that are raised to `floor`, in one parallel pass. The sum runs over fixed chunks in a fixed order, so it
-/// does not depend on the number of threads.
+/// Largest magnitude and root mean square of values that are raised to `floor`, in one parallel pass. The sum runs over
+/// fixed chunks in a fixed order, so it does not depend on the number of threads.
 pub(super) fn range(tensor: &Tensor, floor: f32) -> Range {
     let values = elements(tensor);
     let of = |part: &[f32]| Range::of(part, floor);

@@ -51,7 +51,7 @@ impl SpaceSearch {
     }
 }
 
-/// Largest population: all of its first members are drawn at once.
+/// Largest population: its first members are all drawn at once, in memory.
 const MOST_MEMBERS: usize = 100_000;
 
 /// What a search found.

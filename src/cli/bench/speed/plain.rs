@@ -39,10 +39,8 @@ impl Step for Plain<'_> {
     }
 }
 
-/// One step of a network of convolutions, additions, pools and linear layers in float32.
-///
-/// # Errors
-/// None: the signature is that of an arm.
+/// One step of a network of convolutions, additions, pools and linear layers in float32; never an error, but the signature
+/// is that of an arm.
 pub(super) fn step(network: &Network, trainer: &mut Trainer, (x, y): (&Tensor, &Tensor)) -> Result<()> {
     let mut plain = Plain { network, weights: &trainer.weights };
     let logits = walk(network, 0..network.layers.len(), x.shallow_clone(), &mut plain);
