@@ -67,7 +67,7 @@ fn a_candidate_computes_what_its_own_copy_of_its_part_computes() {
             own.insert(name, part);
         }
         let own = Weights::from_arrays(&network, &own, Device::Cpu).unwrap();
-        let pass = Pass { statistics: Statistics::Batch(0.5), follow: None };
+        let pass = Pass { statistics: Statistics::Batch(0.5), follow: None, taps: None };
         let logits = |weights: &Weights| forward(&network, weights, &mut Ranges::default(), &x, pass);
         assert_eq!(logits(&shared.with_own_statistics()), logits(&own.with_own_statistics()));
         let folded = |weights: &Weights| Folded::new(&network, weights, &Ranges::default()).logits(&x);
@@ -81,7 +81,7 @@ fn only_the_part_in_use_gets_gradients_and_statistics() {
     let shared = shared(&space);
     let network = space.network(&space.narrowest().0);
     let x = Tensor::randn([4, 1, 16, 16], (Kind::Float, Device::Cpu));
-    let pass = Pass { statistics: Statistics::Batch(1.0), follow: None };
+    let pass = Pass { statistics: Statistics::Batch(1.0), follow: None, taps: None };
     forward(&network, &shared, &mut Ranges::default(), &x, pass).sum(Kind::Float).backward();
     let parameters: BTreeMap<String, Vec<usize>> = network.parameters().into_iter().collect();
     for (name, tensor) in shared.trained() {

@@ -42,7 +42,7 @@ fn images() -> Tensor {
 
 fn weights() -> Weights {
     let mut weights = Weights::initialised(&uniform("int8"), Seed::new(1), Device::Cpu);
-    let pass = Pass { statistics: Statistics::Batch(0.5), follow: Some(1.0) };
+    let pass = Pass { statistics: Statistics::Batch(0.5), follow: Some(1.0), taps: None };
     let mut ranges = std::mem::take(&mut weights.ranges);
     let _logits = forward(&uniform("int8"), &weights, &mut ranges, &images(), pass);
     weights.ranges = ranges;
@@ -50,7 +50,7 @@ fn weights() -> Weights {
 }
 
 fn running(network: &Network, weights: &Weights) -> Tensor {
-    let pass = Pass { statistics: Statistics::Running, follow: None };
+    let pass = Pass { statistics: Statistics::Running, follow: None, taps: None };
     forward(network, weights, &mut weights.ranges.clone(), &images(), pass).detach()
 }
 

@@ -147,7 +147,7 @@ fn efficientnet_lite0_gives_its_checkpoints_logits() {
     let theirs: Vec<f32> = theirs.as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
     let evaluated = prepare(&network, &weights, Evaluation { statistics: &[], ranges: &[] }).logits(&x);
     let mut ranges = std::mem::take(&mut weights.ranges);
-    let pass = Pass { statistics: Statistics::Running, follow: None };
+    let pass = Pass { statistics: Statistics::Running, follow: None, taps: None };
     let passed = tch::no_grad(|| forward(&network, &weights, &mut ranges, &x, pass));
     for ours in [evaluated, passed].map(|logits| floats(&logits)) {
         assert_eq!(ours.len(), theirs.len());

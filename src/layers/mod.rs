@@ -1,8 +1,10 @@
 //! The operators of a network as functions of tensors; weights are arguments.
 
 mod attention;
+mod depthwise;
 
 pub use attention::{embed, layer_norm, values as attention_values};
+pub use depthwise::Taps;
 
 use tch::Tensor;
 

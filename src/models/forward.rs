@@ -23,24 +23,33 @@ pub enum Statistics {
 
 /// How a pass runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass {
+pub struct Pass<'a> {
     /// Batch-norm statistics.
     pub statistics: Statistics,
     /// Rate at which ranges follow what the pass sees; `None` leaves those that are recorded. A tensor without a
     /// recorded range always takes what it sees.
     pub follow: Option<f32>,
+    /// Where wide depthwise layers leave what their gradients need; the caller then ends the pass with
+    /// [`layers::Taps::backward`].
+    pub taps: Option<&'a layers::Taps>,
 }
 
 /// Runs a network; `ranges` are read at every quantization point and follow the data as `pass` says.
 ///
 /// # Shapes
 /// `x`: `[n, c, h, w]`, the normalised images; the result is `[n, classes]`, the logits.
-pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Tensor {
+pub fn forward(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass<'_>) -> Tensor {
     layer_outputs(network, weights, ranges, x, pass).pop().unwrap_or_default()
 }
 
 /// The same, with what every layer gives to its readers, quantized where it has a quantization point.
-pub fn layer_outputs(network: &Network, weights: &Weights, ranges: &mut Ranges, x: &Tensor, pass: Pass) -> Vec<Tensor> {
+pub fn layer_outputs(
+    network: &Network,
+    weights: &Weights,
+    ranges: &mut Ranges,
+    x: &Tensor,
+    pass: Pass<'_>,
+) -> Vec<Tensor> {
     // A copy, because the images of the caller must stay as they are.
     let input = quantized(&network.input_point, "input", weights, ranges, layers::channels_last(x).copy(), pass);
     let mut outputs: Vec<Tensor> = Vec::with_capacity(network.layers.len());
@@ -61,7 +70,7 @@ pub fn layer_outputs(network: &Network, weights: &Weights, ranges: &mut Ranges, 
     outputs
 }
 
-fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass) -> Tensor {
+fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges, x: Tensor, pass: Pass<'_>) -> Tensor {
     if let Some(clip) = weights.clip(tensor) {
         return quant::learned_activation(x, point, clip);
     }
@@ -72,11 +81,15 @@ fn quantized(point: &Point, tensor: &str, weights: &Weights, ranges: &mut Ranges
     quant::activation(x, point, ranges.get(tensor))
 }
 
-fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Tensor>, pass: Pass) -> Tensor {
+fn operate(layer: &LayerSpec, weights: &Weights, x: &Tensor, second: Option<&Tensor>, pass: Pass<'_>) -> Tensor {
     let bias = layer.bias.then(|| weights.bias(layer));
     let y = match (layer.op, layer.weight, second) {
         (Op::Conv(conv), Some(spec), _) => {
-            layers::convolution(x, &quant::weight(&weights.weight(layer), spec), bias.as_ref(), conv)
+            let weight = quant::weight(&weights.weight(layer), spec);
+            match pass.taps {
+                Some(taps) => taps.convolution(x, &weight, bias.as_ref(), conv),
+                None => layers::convolution(x, &weight, bias.as_ref(), conv),
+            }
         }
         (Op::Linear { .. }, Some(spec), _) => {
             layers::linear(x, &quant::weight(&weights.weight(layer), spec), bias.as_ref())

@@ -20,7 +20,7 @@ fn is_small(elements: usize) -> bool {
 }
 
 /// Whether the passes below can work on this tensor: float32 in main memory, without holes.
-pub(super) fn is_reachable(tensor: &Tensor) -> bool {
+pub(crate) fn is_reachable(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && is_dense(tensor)
 }
 
@@ -137,7 +137,7 @@ fn follow(y: &mut [f32], slope: &mut [f32], mask: &[f32], step: f32) {
 }
 
 /// What `read` makes of all elements.
-pub(super) fn read_whole<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> R {
+pub(crate) fn read_whole<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> R {
     read(elements(tensor))
 }
 

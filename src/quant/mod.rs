@@ -13,5 +13,6 @@ mod range;
 pub use blocks::{Blocks, gradient_blocks, weight_blocks};
 pub use fake::{activation, activation_in_place, observe, point_scale, weight};
 pub(crate) use fake::{round_in_place, round_weight_in_place};
+pub(crate) use kernel::{is_reachable, read_whole};
 pub use learned::learned_activation;
 pub use range::{Range, Ranges};

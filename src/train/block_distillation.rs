@@ -134,8 +134,12 @@ fn passes(weights: &mut Weights, networks: &[Network], (x, target): (&Tensor, &T
     for network in networks {
         // Ranges and statistics follow the largest alone: its activations are the least distorted.
         let follows = first.is_none();
-        let pass =
-            Pass { statistics: Statistics::Batch(if follows { 0.1 } else { 0.0 }), follow: follows.then_some(0.1) };
+        let taps = layers::Taps::default();
+        let pass = Pass {
+            statistics: Statistics::Batch(if follows { 0.1 } else { 0.0 }),
+            follow: follows.then_some(0.1),
+            taps: Some(&taps),
+        };
         let mut ranges = std::mem::take(&mut weights.ranges);
         let y = forward(network, weights, &mut ranges, x, pass);
         weights.ranges = ranges;
@@ -144,7 +148,7 @@ fn passes(weights: &mut Weights, networks: &[Network], (x, target): (&Tensor, &T
         if !value.is_finite() {
             return Err(Error::Failed(format!("the loss of {} is {value}: its distillation diverged", network.model)));
         }
-        loss.backward();
+        taps.backward(&loss);
         first.get_or_insert(value);
     }
     first.ok_or_else(|| Error::Failed("a step of no network".into()))

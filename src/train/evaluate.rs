@@ -53,7 +53,7 @@ pub fn reestimated(network: &Network, weights: &Weights, batches: &[(Tensor, Ten
     let fresh = weights.with_own_statistics();
     let mut ranges = weights.ranges.clone();
     for (index, (x, _)) in batches.iter().enumerate() {
-        let pass = Pass { statistics: Statistics::Batch(1.0 / (index as f64 + 1.0)), follow: None };
+        let pass = Pass { statistics: Statistics::Batch(1.0 / (index as f64 + 1.0)), follow: None, taps: None };
         let _logits = no_grad(|| forward(network, &fresh, &mut ranges, x, pass));
     }
     fresh
@@ -113,7 +113,7 @@ mod tests {
                 tch::manual_seed(0);
                 let x = Tensor::randn([8, 1, 12, 12], (Kind::Float, Device::Cpu));
                 let before = x.copy();
-                let pass = Pass { statistics: Statistics::Batch(0.0), follow: None };
+                let pass = Pass { statistics: Statistics::Batch(0.0), follow: None, taps: None };
                 let run = || {
                     let mut ranges = weights.ranges.clone();
                     layer_outputs(&network, &weights, &mut ranges, &x, pass)

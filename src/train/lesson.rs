@@ -3,6 +3,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::trainer::STATISTICS;
+use crate::layers::Taps;
 use crate::models::{Pass, Statistics, Weights, forward};
 use crate::network::Network;
 use crate::quant::Ranges;
@@ -87,13 +88,15 @@ impl Begun {
 
     /// Forward and backward.
     pub(super) fn taught(mut self) -> (Self, Passed) {
+        let taps = Taps::default();
         let pass = Pass {
+            taps: Some(&taps),
             statistics: Statistics::Batch(if self.follow { STATISTICS } else { 0.0 }),
             follow: self.follow.then_some(FOLLOW),
         };
         let logits = forward(&self.network, &self.weights, &mut self.ranges, &self.x, pass);
         let (loss, top1) = self.aim.loss(&logits, self.smoothing);
-        loss.backward();
+        taps.backward(&loss);
         let passed = Passed { loss: loss.double_value(&[]), top1, answer: logits.detach().softmax(-1, Kind::Float) };
         (self, passed)
     }

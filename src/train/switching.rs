@@ -48,7 +48,7 @@ pub fn switching_error(space: &Space, weights: &Weights, x: &Tensor, pairs: &[(G
 /// What the layers with weights give.
 fn outputs(space: &Space, weights: &Weights, x: &Tensor, genome: &Genome) -> Vec<Tensor> {
     let network = space.network(&genome.0);
-    let pass = Pass { statistics: Statistics::Batch(0.0), follow: None };
+    let pass = Pass { statistics: Statistics::Batch(0.0), follow: None, taps: None };
     let all = no_grad(|| layer_outputs(&network, weights, &mut weights.ranges.clone(), x, pass));
     network.weighted().into_iter().map(|layer| all[layer].shallow_clone()).collect()
 }

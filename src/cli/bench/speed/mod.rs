@@ -1,6 +1,7 @@
 //! `bitfront bench speed`: how fast its parts are, each beside what it is compared with, in one run.
 
 mod candidates;
+mod depthwise;
 mod growth;
 mod kernels;
 mod memory;
@@ -51,6 +52,8 @@ pub struct SpeedArgs {
 pub enum Part {
     /// Fake quantization against copying.
     Kernels,
+    /// Wide depthwise convolutions against libtorch's.
+    Depthwise,
     /// Training steps in each format against float32.
     Steps,
     /// Their peak memory.
@@ -62,7 +65,7 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Kernels, Self::Steps, Self::Memory, Self::Growth, Self::Candidates];
+    const ALL: [Self; 6] = [Self::Kernels, Self::Depthwise, Self::Steps, Self::Memory, Self::Growth, Self::Candidates];
 }
 
 /// What a part found: its Markdown, and the same as JSON.
@@ -83,6 +86,7 @@ pub(super) fn run(args: &SpeedArgs, common: &Common) -> Result<()> {
     for part in Part::ALL.into_iter().filter(|part| args.parts.contains(part)) {
         let (markdown, value) = match part {
             Part::Kernels => kernels::measured(args, &session)?,
+            Part::Depthwise => depthwise::measured(args, &session)?,
             Part::Steps => steps::measured(args, &session)?,
             Part::Memory => memory::measured(args, threads, &session)?,
             Part::Growth => growth::measured(args, threads, &session)?,
