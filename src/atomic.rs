@@ -27,7 +27,20 @@ pub fn write_atomically(
     replace(path, write).map_err(|source| Error::io(path, source))
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+/// Whether [`write_atomically`] could begin: the folder is there, and a file can be made in it. Leaves nothing behind.
+///
+/// # Errors
+/// The reason why not.
+pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
+    let target = resolved(path.as_ref())?;
+    if target.exists() && !target.is_file() {
+        return File::options().write(true).open(&target).map(drop);
+    }
+    create_beside(&target).and_then(|(_, temporary)| fs::remove_file(temporary))
+}
+
+/// Where a file really lies; a folder is refused.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
     let target = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(missing) if missing.kind() == ErrorKind::NotFound => path.to_path_buf(),
@@ -36,6 +49,11 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     if target.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "is a folder, a file is written here"));
     }
+    Ok(target)
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let target = resolved(path)?;
     if target.exists() && !target.is_file() {
         return fill(File::options().write(true).open(&target)?, write).map(drop);
     }
@@ -79,6 +97,20 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_place_is_checked_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("result.md");
+        check_writable(&file).unwrap();
+        assert!(names(folder.path()).is_empty());
+        std::fs::write(&file, "kept").unwrap();
+        check_writable(&file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+        assert_eq!(check_writable(folder.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+        assert_eq!(check_writable(folder.path().join("no/result.md")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(names(folder.path()), ["result.md"]);
     }
 
     #[test]

@@ -122,3 +122,16 @@ fn what_makes_no_sense_without_training_is_refused() {
     refused(&["refine", "--model", "resnet8", "--joint", "fischer"], "did you mean `fisher`");
     refused(&["refine", "--model", "resnet8", "--flavours"], "--joint");
 }
+
+#[test]
+fn a_benchmark_sees_at_once_that_its_report_cannot_be_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    for place in ["no/such/report.md", "."] {
+        let place = scratch.path().join(place);
+        let line = ["bench", "demo", "--seeds", "1", "--write", place.to_str().unwrap(), "-q"];
+        let (code, stdout, stderr) = bitfront(&line);
+        assert!(code == 2 && stdout.is_empty() && stderr.contains("--write <FILE>"), "{code}: {stderr}");
+        assert!(stderr.contains("cannot be written"), "{stderr}");
+    }
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}

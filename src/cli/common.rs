@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::atomic::write_atomically;
+use crate::atomic::{check_writable, write_atomically};
 use crate::engine::MOST_THREADS;
 use crate::engine::Session;
 use crate::engine::device;
@@ -89,6 +89,19 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("stdout", error)),
         _ => Ok(()),
     }
+}
+
+/// The value of `--write`: a file that can be written, seen before hours of measuring and not behind them.
+///
+/// # Errors
+/// Why it cannot.
+pub fn result_file(text: &str) -> std::result::Result<PathBuf, String> {
+    check_writable(text).map(|()| PathBuf::from(text)).map_err(|error| format!("cannot be written: {error}"))
+}
+
+/// What options inside of an option are refused for, in one line.
+pub fn reason(error: &clap::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 /// Writes a benchmark's Markdown where `--write` says, whole or not at all.

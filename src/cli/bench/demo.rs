@@ -9,6 +9,8 @@ use crate::cli::Cli;
 use crate::cli::Common;
 use crate::cli::Verb;
 use crate::cli::common::print;
+use crate::cli::common::reason;
+use crate::cli::common::result_file;
 use crate::cli::common::write_result;
 use crate::cli::common::written_by;
 use crate::cli::search::settings;
@@ -33,14 +35,14 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Also write the tables to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 
 /// Settings of the demo search, as `bitfront search` without options has them.
 pub(super) fn demo_settings(line: &[&str], common: &Common, seed: u64) -> Result<Settings> {
     let cli = Cli::try_parse_from(["bitfront", "search"].iter().chain(line))
-        .map_err(|error| Error::Failed(error.to_string()))?;
+        .map_err(|error| Error::Failed(reason(&error)))?;
     let Verb::Search(args) = cli.verb else {
         return Err(Error::Failed("the demo is a search".into()));
     };

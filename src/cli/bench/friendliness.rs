@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Common;
 use super::demo::{demo_settings, folder_of, run_or_read};
-use crate::cli::common::{print, write_result, written_by};
+use crate::cli::common::{print, result_file, write_result, written_by};
 use crate::engine::{Friendliness, FriendlyForm, RunDirectory, Settings, Status, Summary};
 use crate::error::{Error, Result};
 use crate::report::{Difference, gain_at_equal_cost, markdown_table};
@@ -38,7 +38,7 @@ pub struct FriendlinessArgs {
     #[arg(long, value_name = "POINTS", default_value_t = 1.0)]
     pub weight: f64,
     /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Common;
 use super::demo::demo_settings;
 use super::trained::{Trained, trained_or_read};
-use crate::cli::common::{print, write_result, written_by};
+use crate::cli::common::{print, result_file, write_result, written_by};
 use crate::engine::TrainSettings;
 use crate::error::Result;
 use crate::report::{Difference, markdown_table};
@@ -30,7 +30,7 @@ pub struct JetfireArgs {
     #[arg(long, value_name = "FILE")]
     pub space: Option<String>,
     /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Common;
 use super::demo::{demo_settings, run_or_read};
 use crate::cli::common::print;
+use crate::cli::common::result_file;
 use crate::cli::common::write_result;
 use crate::cli::common::written_by;
 use crate::engine::Settings;
@@ -38,7 +39,7 @@ pub struct JointArgs {
     #[arg(long, value_name = "N", default_value = "100")]
     pub evaluations: String,
     /// Also write the tables to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

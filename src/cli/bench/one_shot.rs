@@ -9,6 +9,7 @@ use super::demo::demo_settings;
 use super::demo::run_or_read;
 use crate::cli::Common;
 use crate::cli::common::print;
+use crate::cli::common::result_file;
 use crate::cli::common::write_result;
 use crate::cli::common::written_by;
 use crate::engine::RunDirectory;
@@ -37,7 +38,7 @@ pub struct FliqsArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub epochs: String,
     /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

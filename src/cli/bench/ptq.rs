@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Common;
 use super::demo::{demo_settings, folder_of};
 use super::trained::trained_or_read;
-use crate::cli::common::{print, write_result, written_by};
+use crate::cli::common::{print, result_file, write_result, written_by};
 use crate::engine::{MethodResult, PtqMethod, Settings, compare_methods};
 use crate::error::{Error, Result};
 use crate::pareto::front_hypervolume;
@@ -39,7 +39,7 @@ pub struct PtqArgs {
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub epochs: usize,
     /// Also write the tables to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Common;
 use super::seeded::{Reading, Seeded, SeededArgs};
-use crate::cli::common::written_by;
+use crate::cli::common::{reason, written_by};
 use crate::cli::point::Point;
 use crate::cli::refinement::RefinementArgs;
 use crate::error::{Error, Result};
@@ -62,11 +62,8 @@ struct Alone {
 impl Alone {
     fn parse(options: &str) -> Result<RefinementArgs> {
         let words = ["--steps", "0", "--finetune", "0"].into_iter().chain(options.split_whitespace());
-        let Self { how } = Self::try_parse_from(words).map_err(|error| {
-            let text = error.to_string();
-            let reason = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::bad_value("--try", options, reason)
-        })?;
+        let Self { how } =
+            Self::try_parse_from(words).map_err(|error| Error::bad_value("--try", options, reason(&error)))?;
         how.check()?;
         Ok(how)
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::Common;
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, result_file, write_result};
 use crate::cli::network_choice::NetworkChoice;
 use crate::cli::point::Point;
 use crate::cli::ready::weights_of;
@@ -38,7 +38,7 @@ pub struct SeededArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
     /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

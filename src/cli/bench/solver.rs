@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Common;
-use crate::cli::common::{print, write_result, written_by};
+use crate::cli::common::{print, result_file, write_result, written_by};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::report::markdown_table;
@@ -32,7 +32,7 @@ pub struct SolverArgs {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub limits: usize,
     /// Also write the table to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

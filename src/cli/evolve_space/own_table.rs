@@ -50,6 +50,9 @@ pub struct OwnTableArgs {
 impl OwnTableArgs {
     fn settings(&self, space: &Hyperspace, target: &Path, common: &Common) -> Result<BlockSettings> {
         let data = self.data.clone().unwrap_or_default();
+        if !(1..=1_000_000).contains(&self.teacher_epochs) {
+            return Err(Error::bad_value("--teacher-epochs", self.teacher_epochs, "must be from 1 to 1000000"));
+        }
         let usual = BlockTraining::default();
         let settings = BlockSettings {
             seed: common.root(),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::atomic::write_atomically;
 use crate::cli::Common;
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, result_file, write_result};
 use crate::cli::profile::command;
 use crate::cost::latency::{Gain, Gains, Part, SIDES, Target, WIDTHS, class_name, gains};
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,
     /// Also write the tables to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

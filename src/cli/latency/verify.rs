@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::Common;
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, result_file, write_result};
 use crate::cli::profile::command;
 use crate::cost::latency::Target;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ pub struct VerifyArgs {
     #[arg(short, value_name = "N", default_value_t = 30)]
     pub n: usize,
     /// Also write the table to this Markdown file, and the picture beside it as SVG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 

@@ -19,7 +19,7 @@ use self::measured::{Point, best_within, points};
 use self::proxies::{Proxy, correlations, proxies};
 use super::demo::{demo_settings, folder_of};
 use crate::cli::at_once::{Job, run_at_once};
-use crate::cli::common::{print, write_result};
+use crate::cli::common::{print, reason, result_file, write_result};
 use crate::cli::evolve_space::{Found, answered};
 use crate::cli::{Cli, Common, Verb};
 use crate::engine::{RunDirectory, Session, Summary, summary};
@@ -69,7 +69,7 @@ pub struct SpaceEvoArgs {
     #[arg(long, value_name = "OPTIONS", default_value = "", allow_hyphen_values = true)]
     pub evolve: String,
     /// Also write the tables to this Markdown file, and a picture beside it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
 }
 
@@ -177,8 +177,7 @@ fn evolved(args: &SpaceEvoArgs, common: &Common) -> Result<Found> {
     let mut line = vec!["bitfront", "evolve-space", "--space", &args.space, "--target", &target, "--out", &place];
     budgets.iter().for_each(|ms| line.extend(["--budget-ms", ms]));
     line.extend(args.evolve.split_whitespace());
-    let cli =
-        Cli::try_parse_from(line).map_err(|error| Error::bad_value("--evolve", &args.evolve, error.to_string()))?;
+    let cli = Cli::try_parse_from(line).map_err(|error| Error::bad_value("--evolve", &args.evolve, reason(&error)))?;
     let Verb::EvolveSpace(own) = &cli.verb else { return Err(Error::Failed("it evolves spaces".into())) };
     let common = Common { out: Some(args.folder.clone()), ..common.clone() };
     answered(own, &common)

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 
 use crate::cli::Common;
-use crate::cli::common::{print, write_result, written_by};
+use crate::cli::common::{print, result_file, write_result, written_by};
 use crate::error::Result;
 use crate::formats::{Format, QuantSpec};
 use crate::models::Weights;
@@ -40,7 +40,7 @@ pub struct SpeedArgs {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..=65_536))]
     pub batch: u32,
     /// Also write the tables to this Markdown file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = result_file)]
     pub write: Option<PathBuf>,
     /// Only train in these formats in turn and print the peak memory; the benchmark starts itself with this
     #[arg(long, hide = true, value_delimiter = ',')]
