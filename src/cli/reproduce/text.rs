@@ -282,7 +282,7 @@ mod tests {
             assert!(!text.contains(absent), "{absent}");
         }
         assert!(
-            text.contains("`bitfront reproduce vit --seeds 3 --epochs 5 --threads 1`")
+            text.contains("`bitfront reproduce vit --seeds 3 --epochs 3 --threads 1`")
                 && text.contains("12 networks, 6 minutes")
         );
         assert!(text.contains("reproduce_vit_published.svg") && line(&text, "| FLIQS ").contains("deit_small"));
