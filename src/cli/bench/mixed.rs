@@ -120,8 +120,8 @@ pub(super) fn run(args: &MixedArgs, common: &Common) -> Result<()> {
     args.how.check()?;
     let rows = |seeded: &Seeded| {
         let kept = |name: &str, network: &dyn Fn() -> Result<Network>| {
-            let what = format!("{name} of {} evaluations {:?}", args.evaluations, args.how);
-            seeded.kept(&what, || row(args, name, network()?, seeded))
+            let how = format!("of {} evaluations {:?}", args.evaluations, args.how);
+            seeded.kept((name, &how), || row(args, name, network()?, seeded))
         };
         let uniform = kept(&args.against.to_string(), &|| Ok(seeded.in_formats(&args.against)));
         let mixed = args.mixes.iter().map(|mix| kept(&mix.to_string(), &|| searched(args, mix, seeded, common)));

@@ -50,7 +50,8 @@ struct Row {
 pub(super) fn run(args: &RefineBenchArgs, common: &Common) -> Result<()> {
     args.how.check()?;
     let rows = |seeded: &Seeded| {
-        let one = |point: &Point| seeded.kept(&format!("{point} {:?}", args.how), || row(args, point, seeded));
+        let how = format!("{:?}", args.how);
+        let one = |point: &Point| seeded.kept((&point.to_string(), &how), || row(args, point, seeded));
         args.points.iter().map(one).collect()
     };
     let threads = common.thread_count()?;

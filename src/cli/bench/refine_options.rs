@@ -94,7 +94,7 @@ pub(super) fn run(args: &OptionsArgs, common: &Common) -> Result<()> {
     let each: Vec<_> = args.points.iter().flat_map(|point| ways.iter().map(move |way| (point, way))).collect();
     let rows = |seeded: &Seeded| {
         let one = |(point, way): &(&Point, &(&str, RefinementArgs))| {
-            seeded.kept(&format!("{point} alone {}", way.0), || row(point, way, seeded))
+            seeded.kept((&format!("{point} {}", way.0), "alone"), || row(point, way, seeded))
         };
         each.iter().map(one).collect()
     };

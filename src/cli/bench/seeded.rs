@@ -132,17 +132,18 @@ impl Seeded<'_> {
         Ok((refined, began.elapsed().as_secs_f64()))
     }
 
-    /// What `make` gives for something of this name, or gave in an earlier run of the same program under the same conditions.
+    /// What `make` gives for something of this name made this way, or gave in an earlier run of the same program under the
+    /// same conditions.
     ///
     /// # Errors
     /// What `make` fails with; a file that cannot be written.
     pub(super) fn kept<T: Serialize + DeserializeOwned>(
         &self,
-        name: &str,
+        (name, how): (&str, &str),
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let path = Path::new(KEPT);
-        let key = format!("{name}, {}", self.conditions);
+        let key = format!("{name} {how}, {}", self.conditions);
         // What cannot be read is made again.
         let read = || -> BTreeMap<String, Value> {
             let text = std::fs::read_to_string(path).unwrap_or_default();
