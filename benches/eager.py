@@ -165,7 +165,7 @@ def measured(how):
         return f"| {name:<42} | {statistics.median(own):>9.1f} | {spread:>16} | {f'{ratio:.2f}' if ratio else '-':>13} |"
 
     text = "# A training step against PyTorch eager\n\n"
-    text += f"Written by `python3 benches/eager.py` ({how.threads} threads, PyTorch {torch.__version__}): ResNet-20, {how.batch} images,\n"
+    text += f"Written by `python3 benches/eager.py --blocks {how.blocks} --rounds {how.rounds}` ({how.threads} threads, PyTorch {torch.__version__}): ResNet-20, {how.batch} images,\n"
     text += f"{how.blocks} blocks of {how.rounds} steps of each kind in turn. Times as fast: as PyTorch's modules in the same format,\n"
     text += "row-major as they come (FusedMovingAvgObsFakeQuantize where bitfront has a quantization point).\n\n"
     text += f"| {'a step in':<42} | median ms | {'of blocks':>16} | times as fast |\n"
