@@ -79,11 +79,11 @@ impl Difference {
 }
 
 /// By how many points the best network of `a` within a cost is better than that of `b` within the same, on average over the
-/// logarithm of the cost: from the least that both reach to the most that a front of either takes. The points are
-/// (cost, top-1 in percent).
+/// logarithm of the cost: from the least that both reach to the most that a front of either takes; where those are one cost, at
+/// that. The points are (cost, top-1 in percent).
 ///
 /// # Errors
-/// An empty set, a NaN or a cost that is not positive; nothing but one cost in common.
+/// An empty set, a NaN or a cost that is not positive.
 pub fn gain_at_equal_cost(a: &[(f64, f64)], b: &[(f64, f64)]) -> Result<f64> {
     let of_front = |points: &[(f64, f64)]| -> Result<Vec<(f64, f64)>> {
         Ok(front(points)?.into_iter().map(|member| points[member]).collect())
@@ -94,7 +94,7 @@ pub fn gain_at_equal_cost(a: &[(f64, f64)], b: &[(f64, f64)]) -> Result<f64> {
     };
     let (least, most) = (first_a.0.max(first_b.0), last_a.0.max(last_b.0));
     if least >= most {
-        return Err(Error::bad_value("networks", least, "the two fronts have no range of cost in common"));
+        return Ok(last_a.1 - last_b.1);
     }
     let within = |points: &[(f64, f64)]| {
         let clipped: Vec<(f64, f64)> = points.iter().map(|&(cost, top1)| (cost.max(least), top1)).collect();
@@ -158,7 +158,10 @@ mod tests {
         let found = gain_at_equal_cost(&a, &b).unwrap();
         assert!((found - (10.0 - 20.0 + 10.0) / 3.0).abs() < 1e-9, "{found}");
         assert!((gain_at_equal_cost(&b, &a).unwrap() + found).abs() < 1e-9);
-        assert!(gain_at_equal_cost(&a, &[]).is_err() && gain_at_equal_cost(&a[..1], &a[..1]).is_err());
+        assert!(gain_at_equal_cost(&a, &[]).is_err());
+        // Nothing but one cost in common, 4: a has one network within it, b its best.
+        let one = gain_at_equal_cost(&[(4.0, 70.0)], &b[..2]).unwrap();
+        assert!((one - 10.0).abs() < 1e-9, "{one}");
     }
 
     #[test]
