@@ -11,10 +11,10 @@ use tch::{Device, Tensor};
 
 use super::group::{Group, Reader};
 use super::rows::Rows;
-use super::{Calibrated, Metric};
+use super::{Calibrated, Metric, carrier};
 use crate::error::Result;
 use crate::formats::Format;
-use crate::network::{Network, Op, Source};
+use crate::network::Network;
 
 /// What may change, and by which measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,16 +124,6 @@ fn readers(network: &Network) -> BTreeMap<usize, Vec<usize>> {
         readers.entry(carrier(network, network.layers[index].inputs[0])).or_default().push(index);
     }
     readers
-}
-
-/// The tensor whose scale a source carries.
-fn carrier(network: &Network, source: Source) -> usize {
-    let Source::Layer(index) = source else { return 0 };
-    let layer = &network.layers[index];
-    match layer.op {
-        Op::MaxPool { .. } | Op::PadShortcut { .. } if layer.point.is_none() => carrier(network, layer.inputs[0]),
-        _ => index + 1,
-    }
 }
 
 #[cfg(test)]
