@@ -14,5 +14,5 @@ pub use compare::{Comparison, Difference, Hypervolumes, SeedFronts, compare, gai
 pub use front::{Entry, Front};
 pub use json::json;
 pub use markdown::markdown_table;
-pub use picture::{FrontGroup, HeatLook, HeatRow, drawn_heat_map, fronts, heat_map, picture, scatter};
+pub use picture::{FrontGroup, FrontPoint, HeatLook, HeatRow, drawn_heat_map, fronts, heat_map, picture, scatter};
 pub use table::table;

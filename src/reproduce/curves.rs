@@ -4,59 +4,73 @@ use std::collections::BTreeMap;
 
 use super::cell::{Cell, FormatSet, Numbers, Purpose};
 use super::claims::Point;
-use crate::stats::mean;
+use crate::stats::{mean, standard_error};
+
+/// Networks that differ only in their seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvePoint {
+    /// Bit operations in 1e9: their mean.
+    pub gbops: f64,
+    /// In percent: their mean.
+    pub top1: f64,
+    /// Standard error of that mean; 0 for one network.
+    pub error: f64,
+}
 
 /// The lines of one method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     /// The method: `FP uniform`, `INT L` (FLIQS-L in integers).
     pub name: String,
-    /// (GBOPs, top-1) by rising cost. Uniform formats have a line a width, from few bits to many; searches one over all
-    /// widths and targets.
-    pub lines: Vec<Vec<(f64, f64)>>,
+    /// By rising cost; none where no such network is known. Uniform formats have a line a width, from few bits to many;
+    /// searches one over all widths and targets.
+    pub lines: Vec<Vec<CurvePoint>>,
 }
 
-/// The curves of the networks that a picture compares; those that only some claim needs are left out.
+/// The methods that a picture compares: name, numbers, formats (none: uniform ones), what the networks are trained for.
+const METHODS: [(&str, Numbers, Option<FormatSet>, Purpose); 7] = [
+    ("INT uniform", Numbers::Int, None, Purpose::Uniform),
+    ("INT S", Numbers::Int, Some(FormatSet::S), Purpose::Search),
+    ("INT L", Numbers::Int, Some(FormatSet::L), Purpose::Search),
+    ("FP uniform", Numbers::Fp, None, Purpose::Uniform),
+    ("FP S", Numbers::Fp, Some(FormatSet::S), Purpose::Search),
+    ("FP L", Numbers::Fp, Some(FormatSet::L), Purpose::Search),
+    ("FP joint", Numbers::Fp, Some(FormatSet::L), Purpose::Joint),
+];
+
+/// The curves of all methods, in one order, so that each has the same colour in every picture. Networks that only some
+/// claim needs are left out.
 pub fn curves(points: &[Point]) -> Vec<Curve> {
-    let methods = [Numbers::Int, Numbers::Fp].into_iter().flat_map(|numbers| {
-        let sets = [("uniform", None), ("S", Some(FormatSet::S)), ("L", Some(FormatSet::L))];
-        let searches = sets.map(|(name, set)| (name, set, Purpose::Search));
-        searches.into_iter().chain([("joint", Some(FormatSet::L), Purpose::Joint)]).map(move |method| (numbers, method))
-    });
-    let means = means(points);
-    let curve = |(numbers, (name, set, purpose)): (Numbers, (&str, Option<FormatSet>, Purpose))| {
-        let own = means.iter().filter(|point| {
-            let uniform = matches!(point.cell.formats, FormatSet::Uniform(_)) && set.is_none();
-            let searched = Some(point.cell.formats) == set && point.cell.purpose == purpose;
-            point.cell.numbers == numbers && (uniform || searched)
-        });
-        let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-        for point in own {
-            let line = if set.is_none() { point.cell.width.to_string() } else { String::new() };
-            lines.entry(line).or_default().push((point.gbops, point.top1));
+    let curve = |(name, numbers, set, purpose): (&str, Numbers, Option<FormatSet>, Purpose)| {
+        let own = |cell: &Cell| {
+            let formats = set.map_or(matches!(cell.formats, FormatSet::Uniform(_)), |set| cell.formats == set);
+            cell.numbers == numbers && cell.purpose == purpose && formats
+        };
+        let mut lines: BTreeMap<String, Vec<CurvePoint>> = BTreeMap::new();
+        for (cell, point) in means(points).into_iter().filter(|(cell, _)| own(cell)) {
+            let line = if set.is_none() { cell.width.to_string() } else { String::new() };
+            lines.entry(line).or_default().push(point);
         }
-        let mut lines: Vec<Vec<(f64, f64)>> = lines.into_values().collect();
-        lines.iter_mut().for_each(|line| line.sort_by(|a, b| a.0.total_cmp(&b.0)));
-        Curve { name: format!("{} {name}", numbers.to_string().to_uppercase()), lines }
+        let mut lines: Vec<Vec<CurvePoint>> = lines.into_values().collect();
+        lines.iter_mut().for_each(|line| line.sort_by(|a, b| a.gbops.total_cmp(&b.gbops)));
+        Curve { name: name.to_owned(), lines }
     };
-    methods.map(curve).filter(|curve| !curve.lines.is_empty()).collect()
+    METHODS.map(curve).into()
 }
 
-/// Points that differ only in their seed as one, in the order they come.
-fn means(points: &[Point]) -> Vec<Point> {
-    let name = |point: &Point| Cell { seed: 0, ..point.cell }.name();
-    let mut names: Vec<String> = Vec::new();
+/// Points that differ only in their seed as one.
+fn means(points: &[Point]) -> Vec<(Cell, CurvePoint)> {
+    let mut seeds: BTreeMap<String, Vec<&Point>> = BTreeMap::new();
     for point in points {
-        if !names.contains(&name(point)) {
-            names.push(name(point));
-        }
+        seeds.entry(Cell { seed: 0, ..point.cell }.name()).or_default().push(point);
     }
-    let of_name = |wanted: String| {
-        let own: Vec<&Point> = points.iter().filter(|point| name(point) == wanted).collect();
-        let average = |value: fn(&Point) -> f64| mean(&own.iter().map(|point| value(point)).collect::<Vec<_>>());
-        Some(Point { cell: own.first()?.cell, gbops: average(|p| p.gbops)?, top1: average(|p| p.top1)? })
+    let point = |own: Vec<&Point>| {
+        let values = |value: fn(&Point) -> f64| own.iter().map(|point| value(point)).collect::<Vec<f64>>();
+        let (gbops, top1) = (values(|point| point.gbops), values(|point| point.top1));
+        let error = standard_error(&top1).unwrap_or_default();
+        Some((own.first()?.cell, CurvePoint { gbops: mean(&gbops)?, top1: mean(&top1)?, error }))
     };
-    names.into_iter().filter_map(of_name).collect()
+    seeds.into_values().filter_map(point).collect()
 }
 
 #[cfg(test)]
@@ -67,11 +81,13 @@ mod tests {
     #[test]
     fn published_curves_are_the_figures() {
         let curves = curves(&published_points("resnet18").unwrap());
-        let names: Vec<&str> = curves.iter().map(|curve| curve.name.as_str()).collect();
-        assert_eq!(names, ["INT L", "FP uniform", "FP S", "FP L"]);
-        assert_eq!(curves[1].lines.len(), 6);
-        assert!(curves[1].lines.contains(&vec![(29.23, 67.96), (116.9, 70.56)]));
-        assert_eq!((curves[3].lines.len(), curves[3].lines[0].len()), (1, 6));
+        let counts = curves.iter().map(|curve| (curve.name.as_str(), curve.lines.len()));
+        let (int, fp) =
+            ([("INT uniform", 0), ("INT S", 0), ("INT L", 1)], [("FP uniform", 6), ("FP S", 1), ("FP L", 1)]);
+        assert!(counts.eq(int.into_iter().chain(fp).chain([("FP joint", 0)])));
+        let point = |gbops, top1| CurvePoint { gbops, top1, error: 0.0 };
+        assert!(curves[3].lines.contains(&vec![point(29.23, 67.96), point(116.9, 70.56)]));
+        assert_eq!(curves[5].lines[0].len(), 6);
     }
 
     #[test]
@@ -84,6 +100,7 @@ mod tests {
         let scratch =
             Point { cell: Cell { purpose: Purpose::Scratch, ..point(0, 1.0, 1.0).cell }, gbops: 1.0, top1: 1.0 };
         let curves = curves(&[point(0, 1.0, 70.0), point(1, 2.0, 71.0), scratch]);
-        assert_eq!(curves, [Curve { name: "FP L".into(), lines: vec![vec![(1.5, 70.5)]] }]);
+        assert_eq!(curves[5].lines, [[CurvePoint { gbops: 1.5, top1: 70.5, error: 0.5 }]]);
+        assert!(curves.iter().enumerate().all(|(at, curve)| at == 5 || curve.lines.is_empty()));
     }
 }

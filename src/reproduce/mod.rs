@@ -13,7 +13,7 @@ mod row;
 
 pub use cell::{Cell, FormatSet, Numbers, Purpose};
 pub use claims::{Claim, MARGIN, Point, Rule, claims};
-pub use curves::{Curve, curves};
+pub use curves::{Curve, CurvePoint, curves};
 pub use experiments::{Extent, Protocol};
 pub use published::{
     HawqPoint, PublishedPoint, Recomputed, fliqs, fliqs_cost, hawq_v3, published_points, recomputed, recomputed_hawq,

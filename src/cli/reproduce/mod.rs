@@ -19,8 +19,10 @@ use super::kept::{keep, kept};
 use crate::data::{DataSource, Holdout};
 use crate::engine::Session;
 use crate::error::{Error, Result};
-use crate::report::{FrontGroup, fronts, markdown_table};
-use crate::reproduce::{Cell, Point, Protocol, Purpose, Row, check_conditions, curves, find, published_points};
+use crate::report::{FrontGroup, FrontPoint, fronts, markdown_table};
+use crate::reproduce::{
+    Cell, Curve, CurvePoint, Point, Protocol, Purpose, Row, check_conditions, curves, find, published_points,
+};
 
 /// Put published claims to the test.
 #[derive(Args, Debug)]
@@ -166,9 +168,11 @@ fn list(plan: &Plan, rows: &[Row], common: &Common) -> Result<()> {
     print(&markdown_table(&["network", "purpose", "test top-1"], &lines))
 }
 
-/// Top-1 over cost, a colour a method.
+/// Top-1 over cost, a colour a method, with standard errors.
 fn picture(points: &[Point]) -> Result<String> {
-    let group = |curve: crate::reproduce::Curve| FrontGroup { name: curve.name, fronts: curve.lines };
+    let point = |point: CurvePoint| FrontPoint { cost: point.gbops, value: point.top1, error: point.error };
+    let line = |line: Vec<CurvePoint>| line.into_iter().map(point).collect();
+    let group = |curve: Curve| FrontGroup { name: curve.name, fronts: curve.lines.into_iter().map(line).collect() };
     let groups: Vec<FrontGroup> = curves(points).into_iter().map(group).collect();
     fronts("bit operations (1e9)", "top-1 (%)", &groups, &[])
 }

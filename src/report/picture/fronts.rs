@@ -4,7 +4,7 @@ use plotters::style::RGBAColor;
 use plotters::style::text_anchor::HPos;
 
 use super::axis::{Axis, even_ticks, log_ticks, widened};
-use super::canvas::{Canvas, Lettering};
+use super::canvas::{Canvas, Lettering, Pixel};
 use super::labels::Frame;
 use super::scatter::{COLORS, GRID, PAPER};
 use super::sheet::{GREY_INK, INK};
@@ -16,13 +16,33 @@ const PLOT: Frame = Frame { left: 76, top: 54, right: 696, bottom: 414 };
 const DASH: i32 = 6;
 const DASH_INK: RGBAColor = RGBAColor(120, 120, 120, 1.0);
 
-/// A group of fronts.
+/// Half the width of the ends of an error bar, in pixels.
+const SERIF: i32 = 3;
+
+/// A point of a front.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FrontPoint {
+    /// Above 0.
+    pub cost: f64,
+    /// Its height.
+    pub value: f64,
+    /// Standard error of the height, drawn as a bar to both sides; 0 draws none.
+    pub error: f64,
+}
+
+impl From<(f64, f64)> for FrontPoint {
+    fn from((cost, value): (f64, f64)) -> Self {
+        Self { cost, value, error: 0.0 }
+    }
+}
+
+/// A group of fronts. One without fronts is not drawn, but takes its colour.
 #[derive(Clone, Debug)]
 pub struct FrontGroup {
     /// Its name.
     pub name: String,
-    /// Fronts by rising cost: cost above 0, value.
-    pub fronts: Vec<Vec<(f64, f64)>>,
+    /// Fronts by rising cost.
+    pub fronts: Vec<Vec<FrontPoint>>,
 }
 
 /// SVG text: cost on a logarithmic axis, value on an even one, and the limits on the cost.
@@ -31,7 +51,7 @@ pub struct FrontGroup {
 /// No point, or a cost that is not above 0.
 pub fn fronts(x_title: &str, y_title: &str, groups: &[FrontGroup], limits: &[f64]) -> Result<String> {
     let points = || groups.iter().flat_map(|group| &group.fronts).flatten();
-    let costs = || points().map(|&(cost, _)| cost).chain(limits.iter().copied());
+    let costs = || points().map(|point| point.cost).chain(limits.iter().copied());
     if let Some(wrong) = costs().find(|cost| !(*cost > 0.0 && cost.is_finite())) {
         return Err(Error::bad_value("cost to draw", wrong, "expected numbers above 0"));
     }
@@ -42,7 +62,11 @@ pub fn fronts(x_title: &str, y_title: &str, groups: &[FrontGroup], limits: &[f64
         |values: &mut dyn Iterator<Item = f64>| values.fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
     let (low, high) = ends(&mut costs());
     let across = (low / 1.1, high * 1.1);
-    let up = widened(ends(&mut points().map(|&(_, value)| value)), 0.06, 1.0);
+    let up = widened(
+        ends(&mut points().flat_map(|point| [-1.0, 1.0].map(|sign| point.value + sign * point.error))),
+        0.06,
+        1.0,
+    );
     let x = Axis::new((across.0.ln(), across.1.ln()), (PLOT.left, PLOT.right));
     let y = Axis::new(up, (PLOT.bottom, PLOT.top));
     let mut text = String::new();
@@ -67,11 +91,11 @@ pub fn fronts(x_title: &str, y_title: &str, groups: &[FrontGroup], limits: &[f64
     }
     let mut left = PLOT.left;
     for (group, color) in groups.iter().zip(COLORS.iter().cycle()) {
+        if group.fronts.is_empty() {
+            continue;
+        }
         for front in &group.fronts {
-            let path: Vec<(i32, i32)> =
-                front.iter().map(|&(cost, value)| (x.place(cost.ln()), y.place(value))).collect();
-            canvas.line(&path, *color, 1)?;
-            path.iter().try_for_each(|&at| canvas.dot(at, 3, *color))?;
+            draw(&canvas, (&x, &y), front, *color)?;
         }
         let look = Lettering::new(13.0, INK);
         canvas.dot((left + 5, 22), 5, *color)?;
@@ -85,18 +109,52 @@ pub fn fronts(x_title: &str, y_title: &str, groups: &[FrontGroup], limits: &[f64
     Ok(text)
 }
 
+/// A front as a line with dots and its errors as bars.
+fn draw(canvas: &Canvas, (x, y): (&Axis, &Axis), front: &[FrontPoint], color: RGBAColor) -> Result<()> {
+    let path: Vec<Pixel> = front.iter().map(|point| (x.place(point.cost.ln()), y.place(point.value))).collect();
+    canvas.line(&path, color, 1)?;
+    path.iter().try_for_each(|&at| canvas.dot(at, 3, color))?;
+    for (point, (across, _)) in front.iter().zip(&path).filter(|(point, _)| point.error > 0.0) {
+        let ends = [-1.0, 1.0].map(|sign| y.place(point.value + sign * point.error));
+        canvas.line(&ends.map(|end| (*across, end)), color, 1)?;
+        for end in ends {
+            canvas.line(&[(across - SERIF, end), (across + SERIF, end)], color, 1)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_point_of_every_front_is_drawn() {
-        let group = |name: &str, fronts| FrontGroup { name: name.to_owned(), fronts };
-        let groups =
-            [group("a", vec![vec![(0.1, 80.0), (0.2, 85.0)], vec![(0.1, 79.0)]]), group("b", vec![vec![(0.3, 70.0)]])];
+        let groups = [
+            group("a", &[&[(0.1, 80.0), (0.2, 85.0)], &[(0.1, 79.0)]]),
+            group("none", &[]),
+            group("b", &[&[(0.3, 70.0)]]),
+        ];
         let svg = fronts("latency (ms)", "top-1 (%)", &groups, &[0.15]).unwrap();
         // Four points and a legend of two.
         assert_eq!(svg.matches("<circle").count(), 6);
+        assert!(!svg.contains(">\nnone\n<") && svg.contains(">\nb\n<"));
         assert!(fronts("x", "y", &[], &[]).is_err() && fronts("x", "y", &groups, &[0.0]).is_err());
+    }
+
+    #[test]
+    fn a_standard_error_is_a_bar_with_two_ends() {
+        let mut groups = [group("a", &[&[(0.1, 80.0), (0.2, 85.0)]])];
+        let lines = |groups: &[FrontGroup]| fronts("x", "y", groups, &[]).unwrap().matches("<polyline").count();
+        // Within the range of the axis, so that its grid stays.
+        groups[0].fronts[0].push(FrontPoint { cost: 0.15, value: 82.0, error: 0.0 });
+        let without = lines(&groups);
+        groups[0].fronts[0][2].error = 1.0;
+        assert_eq!(lines(&groups), without + 3);
+    }
+
+    fn group(name: &str, fronts: &[&[(f64, f64)]]) -> FrontGroup {
+        let fronts = fronts.iter().map(|front| front.iter().copied().map(FrontPoint::from).collect()).collect();
+        FrontGroup { name: name.to_owned(), fronts }
     }
 }

@@ -12,6 +12,6 @@ mod scatter;
 mod sheet;
 
 pub use draw::picture;
-pub use fronts::{FrontGroup, fronts};
+pub use fronts::{FrontGroup, FrontPoint, fronts};
 pub use heat_map::{HeatLook, HeatRow, drawn_heat_map, heat_map};
 pub use scatter::scatter;

@@ -25,7 +25,7 @@ use crate::cli::{Cli, Common, Verb};
 use crate::engine::{RunDirectory, Session, Summary, summary};
 use crate::error::{Error, Result};
 use crate::onnx::Runtime;
-use crate::report::{Difference, FrontGroup, fronts, gain_at_equal_cost};
+use crate::report::{Difference, FrontGroup, FrontPoint, fronts, gain_at_equal_cost};
 use crate::seed::Seed;
 use crate::space::Hyperspace;
 
@@ -255,9 +255,10 @@ impl Report<'_> {
     }
 
     fn picture(&self) -> Result<String> {
+        let drawn = |front: Vec<(f64, f64)>| front.into_iter().map(FrontPoint::from).collect();
         let group = |(at, arm): (usize, &Arm)| FrontGroup {
             name: arm.name.to_owned(),
-            fronts: self.seeds().into_iter().map(|seed| self.front(at, seed)).collect(),
+            fronts: self.seeds().into_iter().map(|seed| drawn(self.front(at, seed))).collect(),
         };
         let groups: Vec<FrontGroup> = self.arms.iter().enumerate().map(group).collect();
         let budgets: Vec<f64> = self.args.budget_ms.iter().map(|&ms| f64::from(ms)).collect();
