@@ -83,8 +83,8 @@ impl Progress {
     }
 }
 
-/// Writes a line; a closed stderr is no reason to fail.
-fn say(line: &str) {
+/// Writes a line on stderr; that it is closed is no reason to fail.
+pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

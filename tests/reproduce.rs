@@ -77,17 +77,24 @@ fn a_killed_run_goes_on_with_the_next_network_and_ends_with_the_same_table() {
     assert_eq!(other.status.code(), Some(2));
     assert!(message.contains("reproduce_vit.csv") && message.contains("epochs `2`"), "{message}");
     assert_eq!(table(killed.path()), table(whole.path()));
+
+    // Nor other images, though the folder has the same name.
+    let path = killed.path().join("train-images-idx3-ubyte");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let message = String::from_utf8(done(killed.path(), &["--epochs", "2"]).stderr).unwrap();
+    assert!(message.contains("line 2") && message.contains("has data `idx:"), "{message}");
 }
 
 #[test]
 fn a_network_that_cannot_be_trained_beside_others_is_named() {
     let folder = tempfile::tempdir().unwrap();
     striped_images(folder.path());
-    // Its place is taken.
-    let place = folder.path().join("runs/reproduce/vit");
-    std::fs::create_dir_all(&place).unwrap();
-    std::fs::write(place.join("fp-8-w1-seed0"), "").unwrap();
+    // Their place is taken.
+    std::fs::create_dir_all(folder.path().join("runs/reproduce")).unwrap();
+    std::fs::write(folder.path().join("runs/reproduce/vit"), "").unwrap();
     let output = done(folder.path(), &["--epochs", "1", "--jobs", "2"]);
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && message.contains("fp-8-w1-seed0 ended with"), "{message}");
+    assert!(!output.status.success() && message.contains("-w1-seed0 ended with"), "{message}");
 }

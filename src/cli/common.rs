@@ -13,6 +13,7 @@ use crate::engine::device;
 use crate::engine::set_threads;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::progress;
 
 /// Options of every verb.
 #[derive(Args, Clone, Debug)]
@@ -75,7 +76,7 @@ impl Common {
     /// A line on stderr that only `-v` asks for.
     pub fn detail(&self, line: &str) {
         if self.verbose {
-            eprintln!("{line}");
+            progress::say(line);
         }
     }
 }

@@ -14,10 +14,13 @@ use crate::error::{Error, Result};
 /// # Errors
 /// It cannot be read or holds something else; the line is named.
 pub(super) fn kept<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>> {
-    if !path.is_file() {
+    if !path.exists() {
         return Ok(None);
     }
-    let bad = |error: csv::Error| Error::bad_file(path, error.to_string());
+    if !path.is_file() {
+        return Err(Error::bad_file(path, "expected a file"));
+    }
+    let bad = |error: csv::Error| Error::bad_file(path, format!("{error}; move it away to begin anew"));
     csv::Reader::from_path(path).map_err(bad)?.deserialize().collect::<csv::Result<_>>().map(Some).map_err(bad)
 }
 

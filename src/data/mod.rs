@@ -11,6 +11,7 @@ mod classes;
 mod embedded;
 mod fit;
 mod folder;
+mod identity;
 mod idx;
 mod images;
 mod loader;

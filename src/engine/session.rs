@@ -5,7 +5,7 @@ use std::time::Instant;
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
-use crate::interrupt;
+use crate::{interrupt, progress};
 
 /// Surroundings of a running verb.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Session {
     /// A line on stderr, unless quiet.
     pub fn say(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            progress::say(line);
         }
     }
 }

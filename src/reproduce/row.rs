@@ -141,6 +141,23 @@ impl Row {
         Point { cell: self.cell(), gbops: self.gbops, top1: self.test_top1 }
     }
 
+    /// A number that no training gives: its column and value.
+    fn impossible(&self) -> Option<(&'static str, f64)> {
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let percent = |value: f64| (0.0..=100.0).contains(&value);
+        let columns = [
+            ("width", self.width, positive(self.width)),
+            ("test_top1", self.test_top1, percent(self.test_top1)),
+            ("top1", self.top1, percent(self.top1)),
+            ("gbops", self.gbops, positive(self.gbops)),
+            ("size_mb", self.size_mb, positive(self.size_mb)),
+            ("avg_w_bits", self.avg_w_bits, positive(self.avg_w_bits)),
+            ("avg_a_bits", self.avg_a_bits, positive(self.avg_a_bits)),
+            ("wall_s", self.wall_s, self.wall_s >= 0.0 && self.wall_s.is_finite()),
+        ];
+        columns.into_iter().find(|(_, _, possible)| !possible).map(|(column, value, _)| (column, value))
+    }
+
     fn conditions(&self) -> Conditions {
         Conditions {
             protocol: self.protocol.clone(),
@@ -158,7 +175,8 @@ pub fn find<'a>(rows: &'a [Row], cell: &Cell) -> Option<&'a Row> {
     rows.iter().find(|row| row.cell == name)
 }
 
-/// Refuses rows that were made under other conditions, or whose name is not that of their columns.
+/// Refuses rows that were made under other conditions, that no training gives, that come twice, or whose name is not that
+/// of their columns.
 ///
 /// # Errors
 /// The first such row, with the file, its line, the column and both values.
@@ -167,6 +185,14 @@ pub fn check_conditions(rows: &[Row], conditions: &Conditions, path: &Path) -> R
         let line = index + 2;
         if row.cell != row.cell().name() {
             let what = format!("line {line}: cell `{}` has the columns of `{}`", row.cell, row.cell().name());
+            return Err(Error::bad_file(path, what));
+        }
+        if let Some((column, value)) = row.impossible() {
+            let what = format!("line {line}: cell {} has {column} `{value}`, which no training gives", row.cell);
+            return Err(Error::bad_file(path, what));
+        }
+        if let Some(first) = rows[..index].iter().position(|other| other.cell == row.cell) {
+            let what = format!("lines {} and {line} are both of cell {}; delete one", first + 2, row.cell);
             return Err(Error::bad_file(path, what));
         }
         let pairs = row.conditions().columns().into_iter().zip(conditions.columns());
@@ -260,6 +286,15 @@ mod tests {
         for part in ["reproduce_resnet.csv", "line 2", "fp-l-w1-t0.375-seed0", "epochs `5`", "`1`", "--write-folder"] {
             assert!(message.contains(part), "{part}: {message}");
         }
+        for (test_top1, gbops, part) in
+            [(f64::NAN, 1.0, "test_top1 `NaN`"), (101.0, 1.0, "`101`"), (1.0, 0.0, "gbops `0`")]
+        {
+            let damaged = [row(0), Row { test_top1, gbops, ..row(1) }];
+            let message = check_conditions(&damaged, &same, path).unwrap_err().to_string();
+            assert!(message.contains("line 3") && message.contains(part), "{message}");
+        }
+        let message = check_conditions(&[row(0), row(1), row(0)], &same, path).unwrap_err().to_string();
+        assert!(message.contains("lines 2 and 4"), "{message}");
         let mut renamed = rows;
         renamed[1].cell = "fp-l-w2-seed1".into();
         assert!(check_conditions(&renamed, &same, path).unwrap_err().to_string().contains("line 3"));

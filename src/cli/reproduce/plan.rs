@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::ReproduceArgs;
 use crate::cli::Common;
 use crate::cli::kept::{fingerprint, name_of};
@@ -57,7 +59,7 @@ impl Plan {
         }
         let conditions = Conditions {
             protocol: protocol.version(),
-            data: without_folders(&data),
+            data: identified(&data)?,
             weights: args.weights.as_deref().map(fingerprint).transpose()?.unwrap_or_default(),
             epochs,
             validation: args.validation.to_string(),
@@ -78,7 +80,7 @@ impl Plan {
             jobs,
             threads: (threads / jobs).max(1),
             folder: args.write_folder.clone(),
-            command: command(args, common, seeds, epochs)?,
+            command: command(args, common, seeds, epochs),
         })
     }
 
@@ -98,6 +100,14 @@ impl Plan {
         self.file(".md")
     }
 
+    /// Where trainings keep their state: another place for other conditions, so that none clears another's.
+    pub(super) fn state(&self, device: &str) -> PathBuf {
+        let conditions =
+            format!("{:?}\n{}\n{:?}\n{device}\n{}", self.conditions, self.data, self.weights, self.threads);
+        let digits: String = Sha256::digest(conditions).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        PathBuf::from("runs").join("reproduce").join(self.protocol.name).join(digits)
+    }
+
     /// Our curves.
     pub(super) fn picture(&self) -> PathBuf {
         self.file(".svg")
@@ -114,7 +124,7 @@ impl Plan {
 }
 
 /// The command as another machine would be given it.
-fn command(args: &ReproduceArgs, common: &Common, seeds: u64, epochs: usize) -> Result<String> {
+fn command(args: &ReproduceArgs, common: &Common, seeds: u64, epochs: usize) -> String {
     let mut words = vec!["bitfront reproduce".to_owned(), args.name.clone()];
     if let Some(data) = &args.data {
         let text = data.to_string();
@@ -122,21 +132,21 @@ fn command(args: &ReproduceArgs, common: &Common, seeds: u64, epochs: usize) -> 
         words.push(format!("--data {kind}"));
     }
     words.extend(args.weights.as_deref().map(|path| format!("--weights {}", name_of(path))));
-    words.push(format!("--seeds {seeds} --epochs {epochs} --threads {}", common.thread_count()?));
-    words.extend(args.jobs.map(|jobs| format!("--jobs {jobs}")));
+    words.push(format!("--seeds {seeds} --epochs {epochs} --validation {}", args.validation));
     if common.root() > 0 {
         words.push(format!("--seed {}", common.root()));
     }
-    Ok(words.join(" "))
+    words.join(" ")
 }
 
-/// The data set's text form with the last part of its folder alone.
-fn without_folders(data: &DataSource) -> String {
+/// The data set's text form with the last part of its folder alone, and what tells its images from others.
+fn identified(data: &DataSource) -> Result<String> {
     let text = data.to_string();
-    match text.split_once(':') {
+    let short = match text.split_once(':') {
         Some((kind, folder)) => format!("{kind}:{}", name_of(Path::new(folder))),
         None => text,
-    }
+    };
+    Ok(format!("{short} {}", data.identity()?).trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -160,7 +170,7 @@ mod tests {
         assert_eq!(full.table(), Path::new("out/reproduce_resnet18.csv"));
         assert_eq!(full.published_picture(), Path::new("out/reproduce_resnet18_published.svg"));
         assert_eq!((full.conditions.data.as_str(), full.conditions.epochs), ("imagefolder:images", 90));
-        let command = "bitfront reproduce resnet18 --data imagefolder:DIR --seeds 2 --epochs 90 --threads 1";
+        let command = "bitfront reproduce resnet18 --data imagefolder:DIR --seeds 2 --epochs 90 --validation 1000";
         assert_eq!(full.command, command);
         let small = plan("resnet18 --seed 7 --threads 2").unwrap();
         assert_eq!((small.report(), small.cells[0].seed), (PathBuf::from("results/reproduce_resnet.md"), 7));

@@ -1,8 +1,11 @@
 //! The report: claims with verdicts, every network, switching errors, and the published costs beside ours.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Plan;
+use crate::engine::spoken;
 use crate::error::Result;
 use crate::report::markdown_table;
 use crate::reproduce::{
@@ -78,7 +81,7 @@ fn searches<'a>(rows: &'a [&Row]) -> impl Iterator<Item = &'a Row> {
 /// # Errors
 /// None in a program whose tests pass: the published tables are part of it.
 pub(super) fn markdown(plan: &Plan, rows: &[&Row], claims: &[Weighed]) -> Result<String> {
-    let minutes = rows.iter().map(|row| row.wall_s).sum::<f64>() / 60.0;
+    let training = spoken(Duration::from_secs_f64(rows.iter().map(|row| row.wall_s).sum()));
     let protocol = plan.protocol;
     let what = match protocol.extent {
         Extent::Scaled => {
@@ -93,12 +96,13 @@ pub(super) fn markdown(plan: &Plan, rows: &[&Row], claims: &[Weighed]) -> Result
     let picture =
         |path: std::path::PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(format!(
-        "# Claims of mixed-precision search: {}\n\nWritten by `{}` (bitfront {}, data {}, protocol {}): {} networks, {minutes:.0} \
-         minutes of\ntraining. {what}\n\n![our curves]({})\n\n![published curves, {} on ImageNet]({})\n\n## Claims\n\n{}\n\
+        "# Claims of mixed-precision search: {}\n\nWritten by\n`{}`\n(bitfront {}, data {}, protocol {}): {} networks, \
+         {training} of training.\n{what}\n\n![our curves]({})\n\n![published curves, {} on ImageNet]({})\n\n## Claims\n\n{}\n\
          Points are of test top-1. Pairs of a seed are averaged, n counts seeds. Held, not held: the mean lies beyond the bound by\n\
          more than two standard errors, on the one side or the other; else undecided. Equal cost: uniform 4 and 8 bits,\n\
          interpolated over log cost. Published: the mean of the same differences of the published points.\n\n\
-         In the pictures uniform formats of one width are joined; S and L are FLIQS-S and -L over widths and targets.\n\n\
+         In the pictures bars are standard errors, uniform formats of one width are joined; S and L are FLIQS-S and -L over\n\
+         widths and targets.\n\n\
          ## Networks\n\n{}\nTop-1 on the test images, mean over n seeds. Target: share of the int8 cost that a search aims at.\n\
          Networks are trained from the same initial weights for as many epochs; those of a search keep the weights it left.\n\n\
          {}{}",
@@ -205,7 +209,7 @@ fn costs(models: &[&str]) -> Result<String> {
         "## Published costs\n\n{}\n{} of {} are equal to rounding; the others' distance is in units of the last published digit. Networks in\n\
          one format: of mixed ones only the cost is published, not the formats. Network: factor on the widths; of DeiT its\n\
          features (`bitfront cost --model deit_small --width` takes them over 384). Conventions: fliqs; for HAWQ-V3 full.\n\
-         Sources: data/published.\n",
+         Sources: data/published, whose README names points that look like slips.\n",
         markdown_table(&header, &all.iter().map(line).collect::<Vec<_>>()),
         all.iter().filter(|(_, row)| fits(row)).count(),
         all.len()
@@ -282,8 +286,8 @@ mod tests {
             assert!(!text.contains(absent), "{absent}");
         }
         assert!(
-            text.contains("`bitfront reproduce vit --seeds 3 --epochs 3 --threads 1`")
-                && text.contains("12 networks, 6 minutes")
+            text.contains("`bitfront reproduce vit --seeds 3 --epochs 3 --validation 1000`")
+                && text.contains("12 networks, 6 min 0 s")
         );
         assert!(text.contains("reproduce_vit_published.svg") && line(&text, "| FLIQS ").contains("deit_small"));
         // One seed decides nothing.

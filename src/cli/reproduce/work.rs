@@ -151,6 +151,7 @@ impl Work<'_> {
         add("--validation", plan.validation.to_string().into());
         add("--data", plan.data.to_string().into());
         add("--threads", plan.threads.to_string().into());
+        add("--jobs", "1".into());
         add("--device", common.device.clone().into());
         add("--write-folder", plan.folder.clone().into());
         plan.weights.iter().for_each(|path| add("--weights", path.into()));
@@ -196,7 +197,7 @@ impl Work<'_> {
     }
 
     fn place(&self, cell: &Cell) -> PathBuf {
-        PathBuf::from("runs").join("reproduce").join(self.plan.protocol.name).join(cell.name())
+        self.plan.state(&self.common.device).join(cell.name())
     }
 
     fn row_file(&self, cell: &Cell) -> PathBuf {
