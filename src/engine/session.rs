@@ -5,7 +5,8 @@ use std::time::Instant;
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
-use crate::{interrupt, progress};
+use crate::interrupt;
+use crate::progress;
 
 /// Surroundings of a running verb.
 #[derive(Clone, Copy, Debug)]
