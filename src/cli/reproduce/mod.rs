@@ -174,5 +174,5 @@ fn picture(points: &[Point]) -> Result<String> {
     let line = |line: Vec<CurvePoint>| line.into_iter().map(point).collect();
     let group = |curve: Curve| FrontGroup { name: curve.name, fronts: curve.lines.into_iter().map(line).collect() };
     let groups: Vec<FrontGroup> = curves(points).into_iter().map(group).collect();
-    fronts("bit operations (1e9)", "test top-1 (%)", &groups, &[])
+    fronts("bit operations (1e9)", "top-1 (%)", &groups, &[])
 }
